@@ -1,0 +1,4 @@
+//! From scrape targets to Parquet objects.
+
+pub mod model;
+pub mod relabel;

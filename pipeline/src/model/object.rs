@@ -1,0 +1,37 @@
+//! The object: a sealed, encoded batch, which is what the sinks deliver. The only part of the model they see,
+//! beside the units of configuration.
+
+use bytes::Bytes;
+
+/// A sealed batch in its final bytes. The same batch and sequence number give the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Given when the batch is sealed, increasing by one per object of a writer; a gap in what was delivered is a
+    /// dropped object.
+    pub sequence: u64,
+    /// The Parquet file.
+    pub bytes: Bytes,
+    /// Rows in the file, which is samples.
+    pub samples: u64,
+    /// Earliest sample, milliseconds since the Unix epoch.
+    pub time_min: i64,
+    /// Latest sample, milliseconds since the Unix epoch.
+    pub time_max: i64,
+    /// CRC-32 (IEEE) of `bytes`, computed at sealing and checked at every later step up to the bucket.
+    pub crc32: u32,
+}
+
+/// Who writes objects: the part of a key and of the file metadata that tells writers apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// `[a-z0-9]+`, unique among the writers of one prefix.
+    pub id: String,
+    /// The sequence number of the next object.
+    pub next_sequence: u64,
+}
+
+/// File name extension of an object, without the dot.
+pub const EXTENSION: &str = "parquet";
+
+/// Media type of an object (IANA registration of Apache Parquet).
+pub const CONTENT_TYPE: &str = "application/vnd.apache.parquet";

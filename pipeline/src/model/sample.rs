@@ -1,0 +1,171 @@
+//! Samples: (series, timestamp, value), the series they belong to, and the batch that holds them as columns.
+//!
+//! A series is interned once, when its target first exposes it; after that a sample is 20 bytes without an
+//! allocation. Identifiers are reused only after no open batch can name them.
+
+use super::labels::Labels;
+
+/// What kind of metric a series belongs to, as its exposition declared it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MetricType {
+    /// Only ever goes up, or restarts from zero.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// `_bucket`, `_sum` and `_count` of a histogram.
+    Histogram,
+    /// Quantiles, `_sum` and `_count` of a summary.
+    Summary,
+    /// Constant 1 with labels that say something (OpenMetrics).
+    Info,
+    /// One of a set of boolean states (OpenMetrics).
+    Stateset,
+    /// Not declared, or declared `untyped`.
+    #[default]
+    Unknown,
+}
+
+impl MetricType {
+    /// The name as it stands in the `type` column.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+            Self::Info => "info",
+            Self::Stateset => "stateset",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A series: its complete label set, `__name__` included, as it will be shipped, and its type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Series {
+    /// All labels, `__name__` included.
+    pub labels: Labels,
+    /// The declared type.
+    pub metric_type: MetricType,
+}
+
+/// A slot in the [`SeriesTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesId(pub u32);
+
+/// All series that are alive, by id.
+#[derive(Debug, Default)]
+pub struct SeriesTable {
+    slots: Vec<Option<Series>>,
+    free: Vec<SeriesId>,
+    /// Series whose target stopped exposing them; freed by `sweep` once no open batch names them.
+    dead: Vec<SeriesId>,
+}
+
+impl SeriesTable {
+    /// Gives `series` an id. The caller holds that id once, and gives it back with [`Self::retire`].
+    pub fn insert(&mut self, series: Series) -> SeriesId {
+        if let Some(id) = self.free.pop()
+            && let Some(slot) = self.slots.get_mut(id.0 as usize)
+        {
+            *slot = Some(series);
+            return id;
+        }
+        // 2^32 series would need terabytes; the limits on series refuse long before.
+        let id = SeriesId(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+        self.slots.push(Some(series));
+        id
+    }
+
+    /// The series with this id, while it is alive or an open batch names it.
+    #[must_use]
+    pub fn get(&self, id: SeriesId) -> Option<&Series> {
+        self.slots.get(id.0 as usize).and_then(Option::as_ref)
+    }
+
+    /// Marks a series as no longer exposed.
+    pub fn retire(&mut self, id: SeriesId) {
+        self.dead.push(id);
+    }
+
+    /// Frees the retired series and returns their ids; call it when no batch is open.
+    pub fn sweep(&mut self) -> Vec<SeriesId> {
+        let dead = std::mem::take(&mut self.dead);
+        for id in &dead {
+            if let Some(slot) = self.slots.get_mut(id.0 as usize) {
+                *slot = None;
+            }
+        }
+        self.free.extend_from_slice(&dead);
+        dead
+    }
+
+    /// Upper bound of all ids in use: the size of an array indexed by id.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Series alive, retired ones not counted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len() - self.dead.len()
+    }
+
+    /// Whether no series is alive.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Samples as columns of equal length, in order of arrival.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Which series.
+    pub series: Vec<SeriesId>,
+    /// Milliseconds since the Unix epoch.
+    pub timestamps: Vec<i64>,
+    /// Values, with every bit of a NaN kept.
+    pub values: Vec<f64>,
+}
+
+impl Batch {
+    /// Samples in the batch.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Whether there is no sample.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// Adds one sample.
+    pub fn push(&mut self, series: SeriesId, timestamp: i64, value: f64) {
+        self.series.push(series);
+        self.timestamps.push(timestamp);
+        self.values.push(value);
+    }
+
+    /// Forgets all samples from position `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.series.truncate(len);
+        self.timestamps.truncate(len);
+        self.values.truncate(len);
+    }
+
+    /// Forgets all samples and keeps the buffers.
+    pub fn clear(&mut self) {
+        self.truncate(0);
+    }
+
+    /// All samples, in order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = (SeriesId, i64, f64)> {
+        let times = self.timestamps.iter().zip(&self.values);
+        self.series.iter().zip(times).map(|(s, (t, v))| (*s, *t, *v))
+    }
+}

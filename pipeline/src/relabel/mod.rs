@@ -1,0 +1,5 @@
+//! Relabelling rules, compiled once, applied to the labels of targets and of samples.
+
+/// Compiled `relabel_configs` or `metric_relabel_configs`.
+#[derive(Debug, Default)]
+pub struct Rules {}
