@@ -4,5 +4,6 @@ pub mod labels;
 pub mod object;
 pub mod sample;
 pub mod scrape;
+pub mod secret;
 pub mod target;
 pub mod units;
