@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod encode;
 pub mod model;
+mod parse;
 pub mod relabel;
 pub mod schema;
 
