@@ -2,10 +2,14 @@
 
 pub mod batch;
 pub mod encode;
+mod intern;
+mod metrics;
 pub mod model;
 mod parse;
 pub mod relabel;
+mod report;
 pub mod schema;
+mod worker;
 
 use model::units::{Duration, Size};
 use serde::{Deserialize, Serialize};
