@@ -4,6 +4,7 @@ pub mod batch;
 pub mod encode;
 mod intern;
 mod metrics;
+pub mod discovery;
 pub mod model;
 mod parse;
 pub mod relabel;
@@ -57,3 +58,4 @@ impl Limits {
         problems
     }
 }
+pub mod scrape;

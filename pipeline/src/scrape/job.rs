@@ -1,0 +1,136 @@
+//! A job made ready: a scrape section with the global defaults filled in, its rules compiled.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time;
+
+use super::config::{GlobalConfig, Scheme, ScrapeConfig};
+use crate::model::labels::Labels;
+use crate::model::target::{Job, Limits, TargetGroup};
+use crate::relabel::Rules;
+
+/// What the agent's own metrics are called in `__address__`.
+pub const IN_PROCESS_ADDRESS: &str = "in-process";
+/// The job of the agent's own metrics.
+pub const IN_PROCESS_JOB: &str = "agent";
+
+/// Gives an exposition in text format 0.0.4, for targets inside this process.
+pub type Render = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
+
+/// Where the expositions of a job come from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// HTTP, as the section says.
+    Http,
+    /// A function of this process.
+    InProcess(Render),
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "Http",
+            Self::InProcess(_) => "InProcess",
+        })
+    }
+}
+
+/// A job with nothing left to look up.
+#[derive(Debug)]
+pub struct ResolvedJob {
+    /// What the pure stages need to know.
+    pub job: Arc<Job>,
+    /// Targets named in the section; what discovery publishes for `static_configs`.
+    pub static_groups: Vec<TargetGroup>,
+    /// The section, for everything that is needed as it stands there.
+    pub(crate) config: ScrapeConfig,
+    pub(crate) interval: time::Duration,
+    pub(crate) timeout: time::Duration,
+    pub(crate) relabel: Rules,
+    /// Zero for none.
+    pub(crate) target_limit: u64,
+    /// Bytes of one body; never more than all bodies together may take.
+    pub(crate) body_limit: u64,
+    pub(crate) source: Source,
+}
+
+impl ScrapeConfig {
+    /// The job of this section.
+    ///
+    /// # Errors
+    /// What [`ScrapeConfig::check`] says.
+    pub fn resolve(&self, global: &GlobalConfig) -> Result<ResolvedJob, Vec<(String, String)>> {
+        let problems = self.check(global);
+        let compile = |key: &str, configs| {
+            Rules::compile(configs).map_err(|_| vec![(key.to_owned(), "does not compile".to_owned())])
+        };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let or = |own: u64, global: u64| if own == 0 { global } else { own };
+        let body_limit = or(self.body_size_limit.map_or(0, |s| s.0), global.body_size_limit.0);
+        let job = Job {
+            name: self.job_name.clone(),
+            honor_labels: self.honor_labels,
+            honor_timestamps: self.honor_timestamps,
+            metric_relabel: compile("metric_relabel_configs", &self.metric_relabel_configs)?,
+            limits: Limits {
+                samples: or(self.sample_limit, global.sample_limit),
+                labels: or(self.label_limit, global.label_limit),
+                label_name_bytes: or(self.label_name_length_limit, global.label_name_length_limit),
+                label_value_bytes: or(self.label_value_length_limit, global.label_value_length_limit),
+            },
+            optional: self.optional,
+        };
+        let interval = self.interval(global);
+        Ok(ResolvedJob {
+            job: Arc::new(job),
+            static_groups: self.static_groups(),
+            config: self.clone(),
+            interval: interval.0,
+            timeout: self.timeout(global).0,
+            relabel: compile("relabel_configs", &self.relabel_configs)?,
+            target_limit: or(self.target_limit, global.target_limit),
+            body_limit: if body_limit == 0 { u64::MAX } else { body_limit },
+            source: Source::Http,
+        })
+    }
+
+    fn static_groups(&self) -> Vec<TargetGroup> {
+        let group = |(position, group): (usize, &super::config::StaticConfig)| TargetGroup {
+            source: format!("static/{position}"),
+            targets: group.targets.iter().map(|t| Labels::from_pairs([("__address__", t)])).collect(),
+            labels: Labels::from_pairs(&group.labels),
+        };
+        self.static_configs.iter().enumerate().map(group).collect()
+    }
+}
+
+impl ResolvedJob {
+    /// The job of the agent's own metrics, which need no port: `render` is called at each scrape.
+    #[must_use]
+    pub fn in_process(global: &GlobalConfig, render: Render) -> Self {
+        let config = ScrapeConfig { job_name: IN_PROCESS_JOB.to_owned(), ..ScrapeConfig::default() };
+        let labels = Labels::from_pairs([("__address__", IN_PROCESS_ADDRESS)]);
+        let group = TargetGroup {
+            source: IN_PROCESS_ADDRESS.to_owned(),
+            targets: vec![labels],
+            ..TargetGroup::default()
+        };
+        Self {
+            job: Arc::new(Job { name: IN_PROCESS_JOB.to_owned(), honor_timestamps: true, ..Job::default() }),
+            static_groups: vec![group],
+            interval: config.interval(global).0,
+            timeout: config.timeout(global).0,
+            relabel: Rules::default(),
+            target_limit: 0,
+            body_limit: u64::MAX,
+            source: Source::InProcess(render),
+            config,
+        }
+    }
+
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.config.scheme
+    }
+}

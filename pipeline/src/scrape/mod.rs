@@ -1,0 +1,21 @@
+//! Scraping: one loop per target asks for its exposition and hands it to the worker.
+//!
+//! Takes target groups from discovery, gives [`Scrape`](crate::model::scrape::Scrape)s. Never looks into a body.
+
+mod check;
+mod config;
+mod http_config;
+mod job;
+mod metrics;
+mod pool;
+mod targets;
+mod unsupported;
+
+pub use self::check::check_names;
+pub use self::config::{GlobalConfig, Scheme, ScrapeConfig, StaticConfig};
+pub use self::http_config::{Authorization, BasicAuth, HeaderConfig, Headers, TlsConfig, TlsVersion};
+pub use self::job::{IN_PROCESS_ADDRESS, IN_PROCESS_JOB, Render, ResolvedJob};
+pub use self::metrics::Metrics;
+pub use self::pool::{Clock, Error, Pool, TargetsView};
+pub use self::targets::{ActiveTarget, DropReason, DroppedTarget, JobTargets, resolve};
+pub use self::unsupported::{UNSUPPORTED_GLOBAL_KEYS, UNSUPPORTED_KEYS};
