@@ -40,7 +40,7 @@ pub fn binary() -> &'static Path {
         let lines = String::from_utf8_lossy(&output.stdout).into_owned();
         let messages = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let built = messages.filter_map(|m| m["executable"].as_str().map(PathBuf::from));
-        built.last().expect("cargo to name what it built")
+        built.reduce(|_, last| last).expect("cargo to name what it built")
     })
 }
 

@@ -39,7 +39,7 @@ impl Writer {
     fn declare(&mut self, metric: &str, kind: &str) {
         let _ = writeln!(
             self.text,
-            "# HELP {metric} Made up, in the shape of the real one.\n# TYPE {metric} {kind}"
+            "# HELP {metric} Made up, in the shape of the real one, with a help text of about the usual length.\n# TYPE {metric} {kind}"
         );
     }
 
