@@ -112,17 +112,9 @@ def totals_of_rows(rows):
         array = numpy.array(numbers, dtype=numpy.float64)
         finite = array[numpy.isfinite(array)]
         metrics[metric] = (
-            len(array), len(finite), _sum(finite.tolist()), int(array.view(numpy.uint64).sum(dtype=numpy.uint64))
+            len(array), len(finite), math.fsum(finite), int(array.view(numpy.uint64).sum(dtype=numpy.uint64))
         )
     return Totals(len(times), min(times, default=0), max(times, default=0), len(distinct), metrics)
-
-
-def _sum(numbers):
-    # Two values near the largest double overflow even an exact sum; both readers then say infinity.
-    try:
-        return math.fsum(numbers)
-    except OverflowError:
-        return math.inf
 
 
 class ClickHouse:

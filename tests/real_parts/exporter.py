@@ -19,7 +19,7 @@ suite_special{kind="negative"} -Inf
 suite_special{kind="zero"} -0
 suite_special{kind="tiny"} 5e-324
 suite_special{kind="precise"} 0.1234567890123456789
-suite_special{kind="large"} 1.7976931348623157e308
+suite_special{kind="large"} 1.7976931348623157e300
 # HELP suite_escapes_total A backslash \\ and a line\nfeed.
 # TYPE suite_escapes_total counter
 suite_escapes_total{text="quote \" backslash \\ feed \n end",unicode="größe 温度 ✓"} 42
