@@ -4,6 +4,7 @@ import http.server
 import json
 import secrets
 import threading
+import time
 from datetime import datetime, timedelta, timezone
 
 from s3_server import BUCKET, PREFIX, REGION
@@ -17,6 +18,7 @@ class CedanaApi:
     def __init__(self, s3, lifetime):
         api = self
         self.token = "suite-token-" + secrets.token_hex(16)
+        self.lifetime = lifetime
         self.issued = []
         self.refused = []
 
@@ -57,7 +59,7 @@ class CedanaApi:
         if asked != {"cluster_id": CLUSTER}:
             return refuse(400, f"unexpected body: {asked}")
         keys = s3.issue()
-        self.issued.append(keys)
+        self.issued.append({**keys, "asked": time.time(), "expires": time.time() + lifetime})
         expires = datetime.now(timezone.utc) + timedelta(seconds=lifetime)
         return 200, {
             "access_key_id": keys["AccessKeyId"],

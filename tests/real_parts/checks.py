@@ -1,5 +1,8 @@
 """Named checks: each is counted, and a failed one says why on the spot."""
 
+import sys
+import traceback
+
 
 class Checks:
     """Counts checks; `failed` is what the exit code is made of."""
@@ -27,6 +30,15 @@ class Checks:
         """Counts one check that a list of offenders is empty; the first few are shown when it is not."""
         offenders = list(offenders)
         return self.that(name, not offenders, lambda: f"{len(offenders)}, such as {_short(offenders[:3])}")
+
+    def section(self, name, function, *arguments):
+        """Calls a function that makes checks; an exception in it is a failed check, and the next section goes on."""
+        try:
+            return function(*arguments)
+        except Exception:  # whatever it was: said and counted
+            traceback.print_exc(file=sys.stdout)
+            self.that(f"{name}: ran to its end", False, "see above")
+            return None
 
 
 def _short(value):

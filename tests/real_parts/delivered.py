@@ -148,7 +148,7 @@ class ClickHouse:
         whole = self.query(
             "SELECT count() AS rows, toUnixTimestamp64Milli(min(timestamp)) AS first, "
             "toUnixTimestamp64Milli(max(timestamp)) AS last, "
-            f"uniqExact(metric, {promoted}, mapSort(labels)) AS distinct FROM {{source}}"
+            f"uniqExact((metric, {promoted}, mapSort(labels))) AS distinct FROM {{source}}"
         )[0]
         metrics = self.query(
             "SELECT metric, count() AS rows, countIf(isFinite(value)) AS finite, "

@@ -132,29 +132,37 @@ def run(options, checks, closing):
     second = run_phase(checks, agent, options.seconds * 0.25, 0, s3, "second phase")
     checks.none("the proxy had no trouble", proxy.problems)
 
+    verify_run(checks, options, agent, proxy.take(), cedana, s3, (first, second))
+
+
+def verify_run(checks, options, agent, bodies, cedana, s3, phases):
+    """All checks of what was delivered, and the figures."""
     listing = s3.objects()
-    verify.check_keys(checks, listing)
-    say(f"reading {len(listing)} objects")
-    objects, raw = verify.read_objects(s3, listing)
-    verify.check_objects(checks, objects)
-    phases = [(phase.began, phase.ended) for phase in (first, second)]
-    verify.check_flushes(checks, objects, phases, options.interval, options.max_age)
-    served = verify.check_samples(checks, objects, proxy.take(), agent.labels)
-    totals = verify.check_readers(checks, s3, objects)
-    verify.check_uploads(checks, s3.puts, cedana, listing, options.revocations)
-    spooled = {str(path.relative_to(work)): path.read_bytes() for path in agent.spool.rglob("*") if path.is_file()}
+    checks.section("keys", verify.check_keys, checks, listing)
+    say(f"reading {len(listing)} objects and {len(bodies)} bodies")
+    objects, raw = verify.read_objects(checks, s3, listing)
+    checks.section("layout", verify.check_objects, checks, objects)
+    times = [(phase.began, phase.ended) for phase in phases]
+    checks.section("flushes", verify.check_flushes, checks, objects, times, options.interval, options.max_age)
+    served = checks.section("samples", verify.check_samples, checks, objects, bodies, agent.labels)
+    totals = checks.section("readers", verify.check_readers, checks, s3, objects)
+    checks.section("uploads", verify.check_uploads, checks, s3.puts, cedana, listing, options.revocations)
+    checks.section("credentials", verify.check_rotation, checks, s3.puts, cedana, times)
+    spooled = {str(path): path.read_bytes() for path in agent.spool.rglob("*") if path.is_file()}
     checks.none("nothing is left in the spool", [name for name in spooled if name.endswith(".parquet")])
     pages = [(f"page {index}", page) for index, page in enumerate(agent.pages)]
-    verify.check_secrets(checks, cedana.secrets(), [("output", agent.output()), *pages, *spooled.items(), *raw.items()])
-    report(objects, totals, served, cedana, (first, second))
+    places = [("output", agent.output()), *pages, *spooled.items(), *raw.items()]
+    checks.section("secrets", verify.check_secrets, checks, cedana.secrets(), places)
+    report(objects, totals, served, cedana, phases)
 
 
 def report(objects, totals, served, cedana, phases):
+    """The figures of the run."""
     size = sum(delivered.size for delivered in objects)
     cpu = sum(phase.cpu_seconds for phase in phases)
-    rows = max(totals.rows, 1)
+    rows = max(totals.rows if totals else 0, 1)
     seconds = sum(phase.ended - phase.began for phase in phases)
-    say(f"{served} samples served, {totals.rows} delivered, {totals.distinct} series, {len(objects)} objects")
+    say(f"{served} samples served, {rows} delivered, {totals and totals.distinct} series, {len(objects)} objects")
     say(f"{size} bytes of objects, {size / rows:.2f} bytes per sample, {len(objects) * 60 / seconds:.1f} objects a minute")
     say(f"{len(cedana.issued)} sets of credentials issued")
     say(f"agent: {cpu:.2f} CPU seconds, {cpu * 1e9 / rows:.0f} ns per sample, peak RSS "
@@ -166,7 +174,7 @@ def main():
     checks, closing = Checks(), []
     try:
         run(options, checks, closing)
-    except Exception:  # whatever it was: said, counted, and everything stopped
+    except Exception:  # whatever it was: said and counted
         traceback.print_exc(file=sys.stdout)
         checks.that("the suite ran to its end", False, "see above")
     finally:

@@ -109,7 +109,7 @@ def check_samples(checks, objects, bodies, target):
         add_sums(sums, scraped, -1)
     checks.that("the exporter served samples", served > 0, "none")
     checks.none("every served sample is there once with its value and type, and nothing else", wrong)
-    checks.none("sums per metric are those of what was served", [pair for pair in sums.items() if any(pair[1])])
+    checks.none("sums per metric are those of what was served", [(metric, count, total / 2**1074) for metric, (count, total) in sums.items() if count or total])
     checks.none("each scrape has its report series, with true values", reports)
     return served
 
@@ -157,10 +157,6 @@ def check_uploads(checks, puts, cedana, listing, revocations):
                  [entry["Key"] for entry in listing])
     checks.none("PUTs go only below the prefix, and nothing but objects",
                 [put.key for put in puts if not KEY.fullmatch(put.key) and not put.key.endswith("/suite")])
-    used = {put.access_key for put in mine if put.status == 200}
-    checks.that("credentials rotated twice at least, and each set was used", len(used) >= 3,
-                lambda: f"{len(used)} sets were used, {len(cedana.issued)} were issued")
-    checks.none("the agent used only keys that the API gave it", used - {keys["AccessKeyId"] for keys in cedana.issued})
     refused = [put for put in mine if put.status == 403]
     checks.that("revoked keys were refused by the S3 server", len(refused) >= revocations,
                 f"{len(refused)} refusals, {revocations} revocations")
@@ -168,6 +164,28 @@ def check_uploads(checks, puts, cedana, listing, revocations):
                 [put.key for put in refused if put.key not in {p.key for p in mine if p.status == 200}])
     checks.none("no PUT failed for another reason", [(p.key, p.status) for p in mine if p.status not in (200, 403)])
     checks.none("the API refused nothing", cedana.refused)
+
+
+def check_rotation(checks, puts, cedana, phases):
+    """Credentials are renewed in time, and every set comes from the API."""
+    issued = {keys["AccessKeyId"]: keys for keys in cedana.issued}
+    mine = [put for put in puts if KEY.fullmatch(put.key)]
+    used = {put.access_key for put in mine if put.status == 200}
+    checks.that("credentials rotated twice at least, each set was used", len(used) >= 3,
+                lambda: f"{len(used)} sets were used, {len(issued)} were issued")
+    checks.none("the agent used only keys that the API gave it", {put.access_key for put in mine} - issued.keys())
+    checks.none("no PUT was signed with keys past their expiration",
+                [(put.key, put.access_key) for put in mine
+                 if put.access_key in issued and put.began > issued[put.access_key]["expires"]])
+    # Three quarters of the life, and time for the requests themselves.
+    most = cedana.lifetime * 0.75 + 2
+    late = []
+    for began, ended in phases:
+        asked = [keys["asked"] for keys in cedana.issued if began <= keys["asked"] <= ended]
+        late += [(a - began, b - began) for a, b in itertools.pairwise([began, *asked]) if b - a > most]
+        if not asked or ended - asked[-1] > most + 5:
+            late.append(("no renewal before the end", ended - began))
+    checks.none("new keys were asked for by three quarters of the old ones' life", late)
 
 
 def check_secrets(checks, secrets, places):
@@ -179,7 +197,14 @@ def check_secrets(checks, secrets, places):
     checks.none("no secret is in the agent's output, pages, spool or objects", found)
 
 
-def read_objects(s3, listing):
-    """All objects through pyarrow, and their bytes."""
+def read_objects(checks, s3, listing):
+    """All objects through pyarrow, and the bytes of each key."""
     raw = {entry["Key"]: s3.read(entry["Key"]) for entry in listing}
-    return [DeliveredObject(key, data) for key, data in raw.items()], raw
+    objects, unreadable = [], []
+    for key, data in raw.items():
+        try:
+            objects.append(DeliveredObject(key, data))
+        except Exception as error:  # whatever the reader says of a broken file
+            unreadable.append((key, str(error)))
+    checks.none("pyarrow reads every object", unreadable)
+    return objects, raw
