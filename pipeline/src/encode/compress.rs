@@ -20,7 +20,7 @@ impl Compressor {
         Ok(match compression {
             Compression::Zstd => Self::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
             Compression::Lz4 => Self::Lz4,
-            Compression::Snappy => Self::Snappy(Box::default()),
+            Compression::Snappy => Self::Snappy(Box::new(snap::raw::Encoder::new())),
             Compression::None => Self::None,
         })
     }
