@@ -1,1 +1,5 @@
-//! Skeleton.
+//! The agent.
+
+pub mod admin;
+pub mod config;
+pub mod telemetry;

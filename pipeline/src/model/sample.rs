@@ -3,7 +3,8 @@
 //! A series is interned once, when its target first exposes it; after that a sample is 20 bytes without an
 //! allocation. Identifiers are reused only after no open batch can name them.
 
-use super::labels::Labels;
+use super::labels::{Labels, LabelsBuilder};
+use super::scrape::ScrapeError;
 
 /// What kind of metric a series belongs to, as its exposition declared it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +54,35 @@ pub struct Series {
 /// A slot in the [`SeriesTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesId(pub u32);
+
+/// A series as its target exposes it, before relabelling.
+#[derive(Debug)]
+pub(crate) struct Exposed<'a> {
+    /// Its labels, `__name__` included; free to change.
+    pub(crate) labels: &'a mut LabelsBuilder,
+    /// Names that it gives an empty value, which counts where `honor_labels` is set.
+    pub(crate) empty: &'a [String],
+    /// The type of its family.
+    pub(crate) metric_type: MetricType,
+}
+
+/// Where a target keeps one of its series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(pub(crate) u32);
+
+impl Slot {
+    /// Stands for a series that metric relabelling drops.
+    pub(crate) const DROPPED: Self = Self(u32::MAX);
+}
+
+/// Why a series is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The line is bad; the others are not affected.
+    Line(&'static str),
+    /// A limit is exceeded; the whole scrape fails.
+    Scrape(ScrapeError),
+}
 
 /// All series that are alive, by id.
 #[derive(Debug, Default)]

@@ -1,0 +1,242 @@
+//! From a tree to a section's type, with every problem and not only the first.
+//!
+//! serde stops at the first thing it dislikes. So that is reported with its path and taken out, and the section
+//! is read again, until it can be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::Segment;
+
+use super::keys::Keys;
+use super::message::{self, Complaint};
+use super::problem::{Path, Problem, Step};
+use super::reveal::Reveal;
+
+/// Problems reported per section; whoever has more has the wrong file.
+const PROBLEMS_MAX: usize = 50;
+
+/// Reads sections and collects what is wrong with them.
+pub(crate) struct Decoder<'a> {
+    pub(crate) keys: &'a Keys,
+    pub(crate) reveal: &'a Reveal,
+    /// Keys of Prometheus that are known and not supported.
+    pub(crate) unsupported: &'a [&'a str],
+    pub(crate) problems: Vec<Problem>,
+    /// Keys that were taken out somewhere: relations that speak of them are not judged.
+    pub(crate) taken: BTreeSet<String>,
+}
+
+impl Decoder<'_> {
+    /// Reads the section at `base`, or `None` if nothing can be made of it.
+    pub(crate) fn read<T: DeserializeOwned>(&mut self, base: &Path, value: Value) -> Option<T> {
+        let mut section = Section { base, value, gone: BTreeMap::new(), mended: BTreeSet::new() };
+        drop_nulls(&mut section.value);
+        for _ in 0..PROBLEMS_MAX {
+            match serde_path_to_error::deserialize(&section.value) {
+                Ok(read) => return Some(read),
+                Err(error) => {
+                    let found = section.place(error.path());
+                    let complaint = message::parse(&error.into_inner().to_string());
+                    self.complain(&mut section, found, complaint)?;
+                }
+            }
+        }
+        let text = format!("more than {PROBLEMS_MAX} problems: mend these first");
+        self.problems.push(Problem::new(base, text));
+        None
+    }
+
+    /// Mends or reports what was found, and takes it out. `None` if the section cannot be read without it.
+    fn complain(&mut self, section: &mut Section<'_>, found: Place, complaint: Complaint) -> Option<()> {
+        let whole = section.whole(&found.original);
+        match complaint {
+            Complaint::UnknownField(key) => {
+                let key_at = if found.current.0.last() == Some(&Step::Key(key.clone())) {
+                    found
+                } else {
+                    found.key(&key)
+                };
+                let path = section.whole(&key_at.original);
+                let text = self.unknown(&path, &key);
+                self.problems.push(Problem::new(&path, text));
+                self.taken.insert(key);
+                section.remove(&key_at)
+            }
+            Complaint::Missing(key) => {
+                // A key that was taken out is missing only because of that.
+                if !section.gone.contains_key(&found.original.key(&key)) {
+                    let text = format!("the key `{key}` is missing: add it");
+                    self.problems.push(Problem::new(&whole, text));
+                }
+                section.remove(&found)
+            }
+            Complaint::WrongType { found: kind, expected } => {
+                if section.mend(&found, &expected, self.reveal.was_expanded(&whole)) {
+                    return Some(());
+                }
+                let text = format!("expected {}, found {kind}", message::plain(&expected));
+                self.report(section, &found, &whole, text)
+            }
+            Complaint::Other(text) => self.report(section, &found, &whole, text),
+        }
+    }
+
+    fn report(&mut self, section: &mut Section<'_>, found: &Place, whole: &Path, text: String) -> Option<()> {
+        let value = found.current.get(&section.value);
+        self.problems.push(self.reveal.problem(whole, value, &text));
+        if let Some(Step::Key(key)) = whole.0.last() {
+            self.taken.insert(key.clone());
+        }
+        section.remove(found)
+    }
+
+    /// What to say about a key that is not known where it stands.
+    pub(crate) fn unknown(&mut self, path: &Path, key: &str) -> String {
+        if self.unsupported.contains(&key) {
+            return "not supported yet: delete it".to_owned();
+        }
+        let mut parent = path.keys();
+        parent.pop();
+        let below = self.keys.below(&parent, key);
+        if let Some(place) = below.first() {
+            return format!("`{key}` belongs under `{place}`: indent it");
+        }
+        let known = self.keys.at(&parent);
+        if let Some((above, grandparent)) = parent.split_last()
+            && self.keys.at(grandparent).iter().any(|k| k == key)
+        {
+            return format!("`{key}` belongs beside `{above}`, not under it: move it one level up");
+        }
+        if let Some(near) = nearest(key, known) {
+            self.taken.insert(near.clone());
+            return format!("unknown key, did you mean `{near}`?");
+        }
+        if known.is_empty() {
+            return "unknown key: nothing can stand here, delete it".to_owned();
+        }
+        format!("unknown key: delete it, or use one of {}", known.join(", "))
+    }
+}
+
+/// The known key that a misspelt one was probably meant to be.
+pub(crate) fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a String> {
+    let likeness = |known: &String| strsim::normalized_damerau_levenshtein(key, known);
+    let best = known.iter().map(|known| (likeness(known), known)).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.filter(|(likeness, _)| *likeness >= 0.6).map(|(_, known)| known)
+}
+
+/// In Prometheus' configurations a key without a value is as good as absent.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(values) => values.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Where something stands in a section: now, and in the file.
+struct Place {
+    current: Path,
+    original: Path,
+}
+
+impl Place {
+    fn key(&self, key: &str) -> Self {
+        Self { current: self.current.key(key), original: self.original.key(key) }
+    }
+}
+
+/// A section on its way to being read.
+struct Section<'a> {
+    base: &'a Path,
+    value: Value,
+    /// What was taken out, by its path in the file, below `base`.
+    gone: BTreeMap<Path, ()>,
+    /// What was given another type, and is not given another one again.
+    mended: BTreeSet<Path>,
+}
+
+impl Section<'_> {
+    fn whole(&self, below: &Path) -> Path {
+        Path([self.base.0.as_slice(), below.0.as_slice()].concat())
+    }
+
+    /// The place that serde's path leads to, as far as it exists.
+    fn place(&self, path: &serde_path_to_error::Path) -> Place {
+        let mut place = Place { current: Path::default(), original: Path::default() };
+        for segment in path {
+            let step = match segment {
+                Segment::Seq { index } => Step::Index(*index),
+                Segment::Map { key } => Step::Key(key.clone()),
+                Segment::Enum { variant } => Step::Key(variant.clone()),
+                Segment::Unknown => break,
+            };
+            let current = place.current.step(step.clone());
+            if current.get(&self.value).is_none() {
+                break;
+            }
+            let original = match step {
+                Step::Index(index) => place.original.index(self.original_index(&place.original, index)),
+                step @ Step::Key(_) => place.original.step(step),
+            };
+            place = Place { current, original };
+        }
+        place
+    }
+
+    /// The index in the file of what is now at `index`.
+    fn original_index(&self, list: &Path, index: usize) -> usize {
+        let mut left = index;
+        let mut at = 0;
+        loop {
+            if !self.gone.contains_key(&list.index(at)) {
+                if left == 0 {
+                    return at;
+                }
+                left -= 1;
+            }
+            at += 1;
+        }
+    }
+
+    /// Takes something out; `None` for the section as a whole.
+    fn remove(&mut self, place: &Place) -> Option<()> {
+        let (step, parent) = place.current.0.split_last()?;
+        let parent = Path(parent.to_vec()).get_mut(&mut self.value)?;
+        match (parent, step) {
+            (Value::Object(map), Step::Key(key)) => drop(map.shift_remove(key)?),
+            (Value::Array(values), Step::Index(index)) if *index < values.len() => {
+                drop(values.remove(*index))
+            }
+            _ => return None,
+        }
+        self.gone.insert(place.original.clone(), ());
+        Some(())
+    }
+
+    /// Gives a scalar the type that is asked for, where that loses nothing: numbers and booleans are texts to
+    /// whoever wants a text (as in Prometheus), and a variable's text is the number or boolean that it spells.
+    fn mend(&mut self, place: &Place, expected: &str, was_expanded: bool) -> bool {
+        let Some(value) = place.current.get_mut(&mut self.value) else { return false };
+        let text_wanted = expected.contains("string");
+        let better = match value {
+            Value::Bool(_) if text_wanted => Value::String(value.to_string()),
+            Value::Number(number) if text_wanted && !number.is_f64() => Value::String(value.to_string()),
+            Value::String(text) if was_expanded && !text_wanted => match serde_json::from_str(text) {
+                Ok(better @ (Value::Number(_) | Value::Bool(_))) => better,
+                _ => return false,
+            },
+            _ => return false,
+        };
+        if !self.mended.insert(place.original.clone()) {
+            return false;
+        }
+        *value = better;
+        true
+    }
+}

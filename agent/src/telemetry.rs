@@ -1,0 +1,175 @@
+//! Logs and the metric registry.
+//!
+//! Logs go to stderr: text for people at a terminal, JSON for machines. Never a secret, nothing per sample.
+
+use std::io::IsTerminal;
+use std::sync::PoisonError;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Counter, Gauge, IntGauge, Opts, Registry, TextEncoder};
+use tracing_subscriber::EnvFilter;
+
+/// The version with the commit, as `--version` prints it.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("AGENT_COMMIT"), ")");
+
+/// What is logged where nothing is said.
+pub const LEVEL_DEFAULT: &str = "info";
+
+/// Starts logging at `level`, which may be a whole filter such as `info,pipeline=debug`.
+///
+/// # Errors
+/// A text for people when the level is none.
+pub fn log_to_stderr(level: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        format!("{level:?} is not a log level ({error}): use error, warn, info, debug or trace")
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start, as in tests, is no error: the first keeps logging.
+    let _ = if std::io::stderr().is_terminal() {
+        builder.with_target(false).try_init()
+    } else {
+        builder.json().flatten_event(true).with_target(false).try_init()
+    };
+    Ok(())
+}
+
+/// A registry that holds the build and the process.
+///
+/// # Errors
+/// When a metric cannot be registered, which is a defect.
+pub fn registry() -> Result<Registry, prometheus::Error> {
+    let registry = Registry::new();
+    let options = Opts::new("agent_build_info", "Constant 1; the labels say which agent this is.")
+        .const_label("version", env!("CARGO_PKG_VERSION"))
+        .const_label("commit", env!("AGENT_COMMIT"));
+    let build = IntGauge::with_opts(options)?;
+    build.set(1);
+    registry.register(Box::new(build))?;
+    registry.register(Box::new(Process::new()?))?;
+    Ok(registry)
+}
+
+/// All metrics in text format 0.0.4.
+#[must_use]
+pub fn render(registry: &Registry) -> String {
+    let mut text = String::new();
+    // Fails only on a family without metrics, which the registry does not gather.
+    if let Err(error) = TextEncoder::new().encode_utf8(&registry.gather(), &mut text) {
+        tracing::error!(%error, "cannot encode the agent's metrics");
+    }
+    text
+}
+
+/// The process as Linux sees it, under the names of Prometheus' client libraries.
+struct Process {
+    cpu: std::sync::Mutex<Counter>,
+    memory: Gauge,
+    files: Gauge,
+    files_max: Gauge,
+    start: Gauge,
+}
+
+/// Ticks per second in `/proc` (`USER_HZ`, proc(5)): 100 on every platform that Rust's tier 1 and 2 has.
+const TICKS: f64 = 100.0;
+
+impl Process {
+    fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            cpu: Counter::new("process_cpu_seconds_total", "User and system CPU time.")?.into(),
+            memory: Gauge::new("process_resident_memory_bytes", "Resident memory.")?,
+            files: Gauge::new("process_open_fds", "Open file descriptors.")?,
+            files_max: Gauge::new("process_max_fds", "Limit of open file descriptors.")?,
+            start: Gauge::new("process_start_time_seconds", "Unix time of the start.")?,
+        })
+    }
+
+    fn gauges(&self) -> [&Gauge; 4] {
+        [&self.memory, &self.files, &self.files_max, &self.start]
+    }
+}
+
+impl Collector for Process {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauges().iter().flat_map(|gauge| gauge.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let cpu = self.cpu.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seconds) = cpu_seconds() {
+            cpu.inc_by((seconds - cpu.get()).max(0.0));
+        }
+        for (gauge, value) in self.gauges().into_iter().zip([memory(), files(), files_max(), start()]) {
+            gauge.set(value.unwrap_or(f64::NAN));
+        }
+        let gauges = self.gauges().into_iter().flat_map(Collector::collect);
+        cpu.collect().into_iter().chain(gauges).collect()
+    }
+}
+
+/// A field of `/proc/self/stat`, counted from 1 as in proc_pid_stat(5).
+fn stat(field: usize) -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the program's name in parentheses and may hold anything.
+    let (_, rest) = text.rsplit_once(") ")?;
+    rest.split_whitespace().nth(field.checked_sub(3)?)?.parse().ok()
+}
+
+fn cpu_seconds() -> Option<f64> {
+    Some((stat(14)? + stat(15)?) / TICKS)
+}
+
+fn memory() -> Option<f64> {
+    Some(number_after("/proc/self/status", "VmRSS:")? * 1024.0)
+}
+
+fn files() -> Option<f64> {
+    let count = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    // One of them is the directory that is being read.
+    u32::try_from(count.saturating_sub(1)).ok().map(f64::from)
+}
+
+fn files_max() -> Option<f64> {
+    number_after("/proc/self/limits", "Max open files")
+}
+
+fn start() -> Option<f64> {
+    Some(number_after("/proc/stat", "btime")? + stat(22)? / TICKS)
+}
+
+/// The first number in the line of `file` that begins with `start`.
+fn number_after(file: &str, start: &str) -> Option<f64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let rest = text.lines().find_map(|line| line.strip_prefix(start))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_is_measured() {
+        let registry = registry().unwrap();
+        let text = render(&registry);
+        for (name, at_least) in [
+            ("process_resident_memory_bytes", 1e6),
+            ("process_open_fds", 3.0),
+            ("process_max_fds", 16.0),
+            ("process_start_time_seconds", 1e9),
+            ("process_cpu_seconds_total", 0.0),
+        ] {
+            let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_default();
+            let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+            assert!(value >= at_least, "{line}");
+        }
+        assert!(text.contains("agent_build_info{"), "{text}");
+        assert!(text.contains("# TYPE process_cpu_seconds_total counter"), "{text}");
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_refused() {
+        let text = log_to_stderr("info,[").unwrap_err();
+        assert!(text.contains("use error, warn, info, debug or trace"), "{text}");
+    }
+}

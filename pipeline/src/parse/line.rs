@@ -1,0 +1,272 @@
+//! The grammar of one line of the text format 0.0.4, label by label: what the cache falls back on when it has not
+//! seen a series before.
+//!
+//! Source: "Exposition formats" and "Data model", Prometheus documentation. Gives borrowed parts or a text that says
+//! what is wrong; never keeps anything.
+
+use std::borrow::Cow;
+
+use crate::model::sample::MetricType;
+
+/// Bytes of one label value beyond which a line is refused.
+pub(crate) const VALUE_BYTES_MAX: usize = 64 << 10;
+/// Labels of one line beyond which it is refused.
+pub(crate) const LABELS_MAX: usize = 256;
+/// Bytes of a metric or label name beyond which a line is refused.
+pub(crate) const NAME_BYTES_MAX: usize = 1 << 10;
+
+/// A line divided into `name{labels}` and what follows it, not yet looked into.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Split<'a> {
+    pub(crate) series: &'a [u8],
+    pub(crate) value: &'a [u8],
+    pub(crate) timestamp: Option<&'a [u8]>,
+}
+
+/// Divides a sample line. No closing brace can follow the labels' own, since a value and a timestamp have none.
+pub(crate) fn split(line: &[u8]) -> Result<Split<'_>, &'static str> {
+    let end = match memchr::memrchr(b'}', line) {
+        Some(brace) => brace + 1,
+        None => memchr::memchr2(b' ', b'\t', line).ok_or("no value after the metric name")?,
+    };
+    let (series, rest) = line.split_at_checked(end).unwrap_or((line, &[]));
+    let rest = rest.trim_ascii_start();
+    if rest.is_empty() {
+        return Err("no value");
+    }
+    let (value, rest) = match memchr::memchr2(b' ', b'\t', rest) {
+        None => (rest, &[][..]),
+        Some(blank) => rest.split_at_checked(blank).unwrap_or((rest, &[])),
+    };
+    let timestamp = rest.trim_ascii();
+    Ok(Split { series, value, timestamp: (!timestamp.is_empty()).then_some(timestamp) })
+}
+
+/// Reads `name{label="value",...}` and gives each label to `label`, duplicates included; returns the name.
+pub(crate) fn series<'a>(
+    text: &'a [u8],
+    mut label: impl FnMut(&'a str, Cow<'a, str>) -> Result<(), &'static str>,
+) -> Result<&'a str, &'static str> {
+    let text = std::str::from_utf8(text).map_err(|_| "invalid UTF-8")?;
+    let name_end = text.bytes().position(|b| !is_name_byte(b) && b != b':').unwrap_or(text.len());
+    let (name, rest) = text.split_at(name_end);
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err("no metric name at the start of the line");
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err("metric name longer than 1024 bytes");
+    }
+    let rest = rest.trim_start_matches(BLANK);
+    let Some(mut rest) = rest.strip_prefix('{') else {
+        return if rest.is_empty() { Ok(name) } else { Err("invalid character in the metric name") };
+    };
+    let mut count = 0;
+    loop {
+        rest = rest.trim_start_matches(BLANK);
+        if let Some(after) = rest.strip_prefix('}') {
+            return if after.is_empty() { Ok(name) } else { Err("text after the closing brace") };
+        }
+        let (label_name, after) = label_name(rest)?;
+        let (value, after) = label_value(after)?;
+        count += 1;
+        if count > LABELS_MAX {
+            return Err("more than 256 labels");
+        }
+        label(label_name, value)?;
+        rest = after.trim_start_matches(BLANK);
+        match rest.strip_prefix(',') {
+            Some(after) => rest = after,
+            None if rest.starts_with('}') => {}
+            None => return Err("expected a comma or a closing brace after a label"),
+        }
+    }
+}
+
+/// What a comment line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Comment<'a> {
+    /// `# TYPE name type`.
+    Type { family: &'a [u8], metric_type: MetricType },
+    /// A comment or `# HELP`, which nothing needs.
+    Other,
+    /// A `# TYPE` that cannot be read.
+    Bad(&'static str),
+}
+
+/// Reads a line that begins with `#`.
+pub(crate) fn comment(line: &[u8]) -> Comment<'_> {
+    let text = line.strip_prefix(b"#").unwrap_or(line).trim_ascii_start();
+    let Some(rest) =
+        text.strip_prefix(b"TYPE").filter(|r| r.first().is_some_and(|b| BLANK_BYTES.contains(b)))
+    else {
+        return Comment::Other;
+    };
+    let mut words = rest.split(|b| BLANK_BYTES.contains(b)).filter(|w| !w.is_empty());
+    let (Some(family), Some(word), None) = (words.next(), words.next(), words.next()) else {
+        return Comment::Bad("a TYPE line has a metric name and a type");
+    };
+    let metric_type = match word {
+        b"counter" => MetricType::Counter,
+        b"gauge" => MetricType::Gauge,
+        b"histogram" => MetricType::Histogram,
+        b"summary" => MetricType::Summary,
+        b"untyped" | b"unknown" => MetricType::Unknown,
+        // OpenMetrics' types, which client libraries write into the old format too.
+        b"info" => MetricType::Info,
+        b"stateset" => MetricType::Stateset,
+        b"gaugehistogram" => MetricType::Histogram,
+        _ => return Comment::Bad("unknown metric type"),
+    };
+    Comment::Type { family, metric_type }
+}
+
+/// Whether a metric of this name belongs to the family that the last `# TYPE` line opened.
+pub(crate) fn belongs(name: &str, family: &[u8], metric_type: MetricType) -> bool {
+    let Some(suffix) = name.as_bytes().strip_prefix(family) else { return false };
+    match metric_type {
+        MetricType::Histogram | MetricType::Summary => {
+            matches!(suffix, b"" | b"_sum" | b"_count" | b"_bucket" | b"_gsum" | b"_gcount")
+        }
+        MetricType::Counter => matches!(suffix, b"" | b"_total"),
+        MetricType::Info => matches!(suffix, b"" | b"_info"),
+        MetricType::Gauge | MetricType::Stateset | MetricType::Unknown => suffix.is_empty(),
+    }
+}
+
+const BLANK: [char; 2] = [' ', '\t'];
+const BLANK_BYTES: [u8; 2] = [b' ', b'\t'];
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+fn label_name(text: &str) -> Result<(&str, &str), &'static str> {
+    let end = text.bytes().position(|b| !is_name_byte(b)).unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err("no label name where one is expected");
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err("label name longer than 1024 bytes");
+    }
+    let rest = rest.trim_start_matches(BLANK).strip_prefix('=').ok_or("expected = after a label name")?;
+    Ok((name, rest.trim_start_matches(BLANK)))
+}
+
+/// A quoted value with `\\`, `\"` and `\n` resolved; any other escape stays as written, as in Prometheus.
+fn label_value(text: &str) -> Result<(Cow<'_, str>, &str), &'static str> {
+    let text = text.strip_prefix('"').ok_or("expected a quoted label value")?;
+    let mut unescaped: Option<String> = None;
+    let mut rest = text;
+    loop {
+        let at =
+            memchr::memchr2(b'"', b'\\', rest.as_bytes()).ok_or("label value without a closing quote")?;
+        let (plain, from) = rest.split_at(at);
+        if let Some(after) = from.strip_prefix('"') {
+            let value = match unescaped {
+                Some(mut value) => {
+                    value.push_str(plain);
+                    Cow::Owned(value)
+                }
+                None => Cow::Borrowed(plain),
+            };
+            if value.len() > VALUE_BYTES_MAX {
+                return Err("label value longer than 64KiB");
+            }
+            return Ok((value, after));
+        }
+        let value = unescaped.get_or_insert_default();
+        value.push_str(plain);
+        let mut escaped = from.chars();
+        let (Some(_), Some(letter)) = (escaped.next(), escaped.next()) else {
+            return Err("label value ends in a backslash");
+        };
+        match letter {
+            'n' => value.push('\n'),
+            '\\' | '"' => value.push(letter),
+            other => value.extend(['\\', other]),
+        }
+        rest = escaped.as_str();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<String, &'static str> {
+        let mut out = String::new();
+        let name = series(text.as_bytes(), |n, v| {
+            out.push_str(&format!(" {n}={v}"));
+            Ok(())
+        })?;
+        Ok(format!("{name}{out}"))
+    }
+
+    #[test]
+    fn series_are_read() {
+        let check = |text: &str, expected: &str| assert_eq!(read(text).as_deref(), Ok(expected), "{text}");
+        check("up", "up");
+        check("a:b_9{}", "a:b_9");
+        check(r#"m{a="1"}"#, "m a=1");
+        check(r#"m{a="1",}"#, "m a=1");
+        check("m \t{ a = \"1\" , b=\"\" }", "m a=1 b=");
+        check(r#"m{a="q\"q",b="s\\s",c="l\nl",d="\x"}"#, "m a=q\"q b=s\\s c=l\nl d=\\x");
+        check(r#"m{a="}{,= ",b="ü€𝄞"}"#, "m a=}{,=  b=ü€𝄞");
+    }
+
+    #[test]
+    fn bad_series_say_why() {
+        let check = |text: &str, expected: &str| {
+            let problem = read(text).expect_err(text);
+            assert!(problem.contains(expected), "{text}: {problem}");
+        };
+        check("9m", "no metric name");
+        check("m-x", "invalid character");
+        check("<html>", "no metric name");
+        check(r#"m{a=1}"#, "quoted");
+        check(r#"m{a="1" b="2"}"#, "comma");
+        check(r#"m{="1"}"#, "no label name");
+        check(r#"m{a"1"}"#, "expected =");
+        check(r#"m{a="1}"#, "closing quote");
+        check(r#"m{a="1"}}"#, "after the closing brace");
+        check(&format!("m{{a=\"{}\"}}", "x".repeat(VALUE_BYTES_MAX + 1)), "64KiB");
+        check(&format!("{} 1", "x".repeat(NAME_BYTES_MAX + 1)), "1024");
+        assert_eq!(series(b"m{a=\"\xff\"}", |_, _| Ok(())), Err("invalid UTF-8"));
+    }
+
+    #[test]
+    fn lines_are_divided() {
+        let check = |line: &str, expected: (&str, &str, Option<&str>)| {
+            let (series, value, timestamp) = expected;
+            let timestamp = timestamp.map(str::as_bytes);
+            let expected = Split { series: series.as_bytes(), value: value.as_bytes(), timestamp };
+            assert_eq!(split(line.as_bytes()), Ok(expected), "{line}");
+        };
+        check("m 1", ("m", "1", None));
+        check("m{a=\"} 2\"} 1 99", ("m{a=\"} 2\"}", "1", Some("99")));
+        check("m{a=\"1\"}\t1\t 99 ", ("m{a=\"1\"}", "1", Some("99")));
+        check("m{}3", ("m{}", "3", None));
+        assert!(split(b"m").is_err() && split(b"m{}").is_err() && split(b"m ").is_err());
+    }
+
+    #[test]
+    fn comments_are_read() {
+        let counter = |family: &'static str| Comment::Type {
+            family: family.as_bytes(),
+            metric_type: MetricType::Counter,
+        };
+        assert_eq!(comment(b"# TYPE x counter"), counter("x"));
+        assert_eq!(comment(b"#\tTYPE  x_total   counter "), counter("x_total"));
+        assert_eq!(comment(b"# HELP x TYPE x counter"), Comment::Other);
+        assert_eq!(comment(b"# TYPES x"), Comment::Other);
+        assert!(matches!(comment(b"# TYPE x"), Comment::Bad(_)));
+        assert!(matches!(comment(b"# TYPE x colour"), Comment::Bad(_)));
+        assert!(
+            belongs("x_total", b"x", MetricType::Counter) && !belongs("x_sum", b"x", MetricType::Counter)
+        );
+        assert!(
+            belongs("h_bucket", b"h", MetricType::Histogram) && !belongs("hx", b"h", MetricType::Histogram)
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! The parser against tables, against `prometheus-parse`, and against noise.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Reads with a resolver that interns by text, and gives `name{labels} type value timestamp` lines.
+fn read_text(body: &[u8], cache: &mut Cache, known: &mut Vec<String>) -> (Vec<String>, Reading) {
+    let mut out = Vec::new();
+    let reading = read(body, cache, 0, &mut out, |exposed| {
+        let labels = exposed.labels.build();
+        if labels.value(METRIC_NAME) == "dropped" {
+            return Ok(Slot::DROPPED);
+        }
+        let text = format!("{labels} {}", exposed.metric_type.as_str());
+        let at = known.iter().position(|k| *k == text).unwrap_or_else(|| {
+            known.push(text);
+            known.len() - 1
+        });
+        Ok(Slot(u32::try_from(at).unwrap()))
+    });
+    let line = |p: &Parsed| {
+        let time = if p.timestamp == NO_TIMESTAMP { String::new() } else { format!(" @{}", p.timestamp) };
+        format!("{} {}{time}", known[p.slot.0 as usize], p.value)
+    };
+    (out.iter().map(line).collect(), reading)
+}
+
+fn check(body: &str, expected: &[&str], bad: u64) {
+    let mut cache = Cache::new(Secret::random());
+    let mut known = Vec::new();
+    // The second reading comes from the cache and has to say the same.
+    for round in ["first", "cached"] {
+        let (samples, reading) = read_text(body.as_bytes(), &mut cache, &mut known);
+        assert_eq!(samples, expected, "{round}: {body}");
+        assert_eq!(reading.lines_bad, bad, "{round}: {body}: {:?}", reading.first_bad);
+    }
+}
+
+#[test]
+fn the_text_format() {
+    check("up 1\n", &[r#"{__name__="up"} unknown 1"#], 0);
+    check("up 1", &[r#"{__name__="up"} unknown 1"#], 0);
+    check("\r\n\n# a comment\r\nup 1 1395066363000\r\n", &[r#"{__name__="up"} unknown 1 @1395066363000"#], 0);
+    check(
+        "# HELP a Help.\n# TYPE a counter\na{x=\"1\"} +Inf\na {x=\"2\",} NaN\nb 2\n",
+        &[
+            r#"{__name__="a",x="1"} counter inf"#,
+            r#"{__name__="a",x="2"} counter NaN"#,
+            r#"{__name__="b"} unknown 2"#,
+        ],
+        0,
+    );
+    check(
+        "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 3\nh_sum 4.5\nh_count 3\nh_other 1\n",
+        &[
+            r#"{__name__="h_bucket",le="+Inf"} histogram 3"#,
+            r#"{__name__="h_sum"} histogram 4.5"#,
+            r#"{__name__="h_count"} histogram 3"#,
+            r#"{__name__="h_other"} unknown 1"#,
+        ],
+        0,
+    );
+    check("a{e=\"\"} 1\ndropped 2\n", &[r#"{__name__="a"} unknown 1"#], 0);
+}
+
+#[test]
+fn a_bad_line_costs_that_line() {
+    let good = r#"{__name__="good"} unknown 1"#;
+    for bad in [
+        "bad",
+        "bad x",
+        "bad 1 x",
+        "bad{a=1} 1",
+        "bad{a=\"1\",a=\"2\"} 1",
+        "bad{__name__=\"x\"} 1",
+        "<html>",
+        "bad{a=\"1\" 1",
+        "9bad 1",
+        "bad 1 2 3",
+        "# TYPE bad colour",
+    ] {
+        check(&format!("{bad}\ngood 1\n"), &[good], 1);
+    }
+    let mut cache = Cache::new(Secret::random());
+    let body = [b"ok 1\nbad{a=\"\xff".as_slice(), &[b'x'; 300], b"\"} 1\n"].concat();
+    let (samples, reading) = read_text(&body, &mut cache, &mut Vec::new());
+    assert_eq!((samples.len(), reading.lines_bad), (1, 1));
+    let first = reading.first_bad.unwrap();
+    assert!(
+        first.starts_with("line 2: invalid UTF-8: ") && first.ends_with("...") && first.len() < 200,
+        "{first}"
+    );
+}
+
+#[test]
+fn a_type_is_part_of_what_a_line_means() {
+    let mut cache = Cache::new(Secret::random());
+    let mut known = Vec::new();
+    let mut types = |body: &str| read_text(body.as_bytes(), &mut cache, &mut known).0;
+    assert_eq!(types("# TYPE a counter\na 1\n"), [r#"{__name__="a"} counter 1"#]);
+    assert_eq!(types("# TYPE a gauge\na 1\n"), [r#"{__name__="a"} gauge 1"#]);
+    assert_eq!(types("# TYPE b gauge\na 1\n"), [r#"{__name__="a"} unknown 1"#]);
+}
+
+#[test]
+fn lines_not_seen_for_two_scrapes_are_forgotten() {
+    let mut cache = Cache::new(Secret::random());
+    let mut known = Vec::new();
+    read_text(b"a 1\nb 1\n", &mut cache, &mut known);
+    for (body, expected) in [("a 1\n", 2), ("a 1\n", 1)] {
+        read_text(body.as_bytes(), &mut cache, &mut known);
+        cache.prune();
+        assert_eq!(cache.len(), expected);
+    }
+}
+
+#[test]
+fn the_sample_limit_ends_the_reading() {
+    let mut out = Vec::new();
+    let mut cache = Cache::new(Secret::random());
+    let reading = read(b"a 1\nb 1\nc 1\nd 1\n", &mut cache, 2, &mut out, |_| Ok(Slot(0)));
+    assert_eq!((reading.samples, reading.failed.map(|e| e.reason())), (3, Some("limit")));
+}
+
+/// `prometheus-parse`' reading of a body: labels with name, and the bits of the value. It folds histograms and summaries, so
+/// bodies for it hold plain types only.
+fn oracle(body: &str) -> BTreeMap<String, u64> {
+    let lines = body.lines().map(|l| Ok(l.to_owned()));
+    let scrape = prometheus_parse::Scrape::parse(lines).unwrap();
+    let samples = scrape.samples.into_iter().map(|s| {
+        let value = match s.value {
+            prometheus_parse::Value::Counter(v)
+            | prometheus_parse::Value::Gauge(v)
+            | prometheus_parse::Value::Untyped(v) => v,
+            _ => panic!("not a plain type"),
+        };
+        let mut labels = LabelsBuilder::default();
+        labels.set(METRIC_NAME, &s.metric);
+        for (n, v) in s.labels.iter() {
+            labels.set(n, v);
+        }
+        (labels.build().to_string(), if value.is_nan() { number::NORMAL_NAN } else { value.to_bits() })
+    });
+    samples.collect()
+}
+
+proptest! {
+    #[test]
+    fn it_agrees_with_prometheus_parse(
+        lines in prop::collection::btree_map(
+            ("[a-z_][a-z0-9_]{0,8}", prop::collection::btree_map("[a-z][a-z0-9]{0,5}", "[a-zA-Z0-9 .:/_ü-]{1,12}", 0..4)),
+            prop_oneof![any::<f64>(), any::<i32>().prop_map(f64::from), Just(f64::NAN), Just(f64::INFINITY)],
+            1..20,
+        )
+    ) {
+        let mut body = String::from("# HELP x y\n");
+        let mut expected = BTreeMap::new();
+        for ((name, labels), value) in &lines {
+            let text: Vec<_> = labels.iter().map(|(n, v)| format!("{n}=\"{v}\"")).collect();
+            let braces = if text.is_empty() { String::new() } else { format!("{{{}}}", text.join(",")) };
+            body.push_str(&format!("{name}{braces} {value}\n"));
+            let mut all = LabelsBuilder::default();
+            all.set(METRIC_NAME, name);
+            labels.iter().for_each(|(n, v)| all.set(n, v));
+            expected.insert(all.build().to_string(), if value.is_nan() { number::NORMAL_NAN } else { value.to_bits() });
+        }
+        let mut cache = Cache::new(Secret::random());
+        let mut known = Vec::new();
+        let mut out = Vec::new();
+        for _ in 0..2 {
+            read(body.as_bytes(), &mut cache, 0, &mut out, |exposed| {
+                known.push(exposed.labels.build().to_string());
+                Ok(Slot(u32::try_from(known.len() - 1).unwrap()))
+            });
+            let ours: BTreeMap<_, _> = out.iter().map(|p| (known[p.slot.0 as usize].clone(), p.value.to_bits())).collect();
+            prop_assert_eq!(&ours, &expected);
+            prop_assert_eq!(&ours, &oracle(&body));
+        }
+    }
+
+    #[test]
+    fn noise_costs_only_itself(noise in prop::collection::vec(any::<u8>(), 0..400)) {
+        let mut body = noise;
+        body.extend_from_slice(b"\nfine 1\n");
+        let mut cache = Cache::new(Secret::random());
+        let (samples, reading) = read_text(&body, &mut cache, &mut Vec::new());
+        prop_assert_eq!(samples.len() as u64 + reading.dropped, reading.samples);
+        prop_assert!(samples.iter().any(|s| s.contains("fine")));
+    }
+
+    #[test]
+    fn lines_like_real_ones_never_panic(body in "([a-z_:]{1,4}[{]?([a-z]{1,3}=\"[^\"]{0,5}\",?){0,3}[}]? ?[0-9.eE+-]{0,6}( [0-9]{1,4})?\r?\n){0,20}") {
+        let mut cache = Cache::new(Secret::random());
+        read_text(body.as_bytes(), &mut cache, &mut Vec::new());
+    }
+}

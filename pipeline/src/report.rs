@@ -1,0 +1,71 @@
+//! The samples that tell how a scrape went: `up` and its companions, for every scrape, failed ones too.
+//!
+//! Source: "Jobs and instances", Prometheus documentation, "Automatically generated labels and time series".
+
+use crate::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
+use crate::model::sample::{Batch, MetricType, Series, SeriesId, SeriesTable};
+use crate::model::target::Target;
+
+/// Names of the report series, in the order of [`Report::values`].
+pub(crate) const NAMES: [&str; 6] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+    "scrape_body_size_bytes",
+];
+
+/// What is reported of one scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Report {
+    pub(crate) up: bool,
+    pub(crate) duration_seconds: f64,
+    pub(crate) samples_scraped: u64,
+    pub(crate) samples_post_metric_relabeling: u64,
+    pub(crate) series_added: u64,
+    /// Uncompressed; -1 where `body_size_limit` was exceeded, 0 for other failures.
+    pub(crate) body_size_bytes: f64,
+}
+
+impl Report {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    fn values(&self) -> [f64; 6] {
+        [
+            f64::from(u8::from(self.up)),
+            self.duration_seconds,
+            self.samples_scraped as f64,
+            self.samples_post_metric_relabeling as f64,
+            self.series_added as f64,
+            self.body_size_bytes,
+        ]
+    }
+}
+
+/// The report series of one target.
+#[derive(Debug)]
+pub(crate) struct ReportSeries([SeriesId; 6]);
+
+impl ReportSeries {
+    /// Interns the six series: the target's labels, and the external ones that it lacks.
+    pub(crate) fn new(target: &Target, external: &Labels, table: &mut SeriesTable) -> Self {
+        let mut labels = LabelsBuilder::from_labels(external);
+        labels.extend(&target.labels);
+        Self(NAMES.map(|name| {
+            labels.set(METRIC_NAME, name);
+            table.insert(Series { labels: labels.build(), metric_type: MetricType::Gauge })
+        }))
+    }
+
+    /// Adds the report of one scrape to the batch.
+    pub(crate) fn push(&self, report: &Report, time: i64, batch: &mut Batch) {
+        for (series, value) in self.0.iter().zip(report.values()) {
+            batch.push(*series, time, value);
+        }
+    }
+
+    /// Gives the series back.
+    pub(crate) fn clear(&self, table: &mut SeriesTable) {
+        self.0.iter().for_each(|series| table.retire(*series));
+    }
+}

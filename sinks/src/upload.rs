@@ -1,0 +1,1 @@
+//! Uploading: oldest first, one in flight, each retried until a receipt.
