@@ -1,61 +1,227 @@
 //! From scrape targets to Parquet objects.
+//!
+//! ```text
+//! discovery > scrape ==scrapes==> worker { parse > intern > relabel > report > batch > encode } ==objects==> sinks
+//! ```
+//!
+//! Both queues are bounded. The modules below stand in the order data passes: `discovery` publishes target groups,
+//! `scrape` asks each target and sends what came back, `worker` is one thread that calls the pure stages and sends an
+//! object whenever a batch is full. A slow sink fills the second queue, then the worker stands still, then the first queue
+//! fills, then scrapes are skipped and counted.
+
+pub mod model;
+pub mod schema;
+
+// Asynchronous I/O.
+pub mod discovery;
+pub mod scrape;
+
+// Plain function calls, in the order data passes; blank lines keep the order.
+mod worker;
+
+mod parse;
+
+mod intern;
+
+pub mod relabel;
+
+mod report;
 
 pub mod batch;
 pub mod encode;
-mod intern;
+
+// Beside the road.
+mod clock;
+mod dry_run;
+mod limits;
 mod metrics;
-pub mod discovery;
-pub mod model;
-mod parse;
-pub mod relabel;
-mod report;
-pub mod schema;
-mod worker;
 
-use model::units::{Duration, Size};
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus::Registry;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-/// What the process admits and holds, over all targets.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub use dry_run::DryRun;
+pub use limits::Limits;
+pub use metrics::Metrics;
+
+use encode::Encoder;
+use model::labels::LabelsBuilder;
+use model::object::{Object, Writer};
+use model::scrape::Scrape;
+use scrape::{GlobalConfig, Pool, Render, ResolvedJob, ScrapeConfig, TargetsView};
+use worker::{Settings, Worker};
+
+/// Scrapes that wait for the worker. Their bodies are bounded by `limits.max_body_bytes`.
+const SCRAPES_MAX: usize = 256;
+
+/// The label, and column, that tells clusters apart.
+const CLUSTER_ID: &str = "cluster_id";
+
+/// The sections of the configuration that the pipeline obeys.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Bodies that have been received and not yet been read, all targets together. A body that finds no room waits
-    /// until its scrape times out.
-    pub max_body_bytes: Size,
-    /// Series alive, all targets together; a scrape that needs more fails. About 300 bytes each.
-    pub max_series: u64,
-    /// A sample whose explicit timestamp is further ahead of the local clock is dropped: ClickHouse takes at most 100
-    /// day partitions in one insert.
-    pub max_timestamp_ahead: Duration,
-    /// A sample whose explicit timestamp is further behind the local clock is dropped.
-    pub max_timestamp_behind: Duration,
+pub struct Config {
+    /// `global`.
+    pub global: GlobalConfig,
+    /// `scrape_configs`.
+    pub scrape_configs: Vec<ScrapeConfig>,
+    /// `batch`.
+    pub batch: batch::Config,
+    /// `parquet`.
+    pub parquet: encode::Config,
+    /// `limits`.
+    pub limits: Limits,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_body_bytes: Size(128 << 20),
-            max_series: 5_000_000,
-            max_timestamp_ahead: Duration::from_secs(10 * 60),
-            max_timestamp_behind: Duration::from_secs(24 * 3600),
-        }
-    }
+/// Why the pipeline cannot start or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is refused; `check` would have said so.
+    #[error("configuration refused: {}", list(.0))]
+    Config(Vec<(String, String)>),
+    /// A metric is registered twice, which is a defect.
+    #[error("cannot register metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// Scraping ended.
+    #[error("scraping stopped")]
+    Scrape(#[from] scrape::Error),
+    /// Nobody takes the objects any more.
+    #[error("nobody takes the objects any more")]
+    ObjectsClosed,
+    /// A task panicked, which is a defect.
+    #[error("a task of the pipeline failed")]
+    Task(#[from] tokio::task::JoinError),
 }
 
-impl Limits {
-    /// Problems between fields: path below the section, what is wrong and the remedy.
-    #[must_use]
-    pub fn check(&self) -> Vec<(String, String)> {
+fn list(problems: &[(String, String)]) -> String {
+    let lines = problems.iter().map(|(path, problem)| format!("{path}: {problem}"));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// The pipeline, ready to run.
+pub struct Pipeline {
+    jobs: Vec<ResolvedJob>,
+    pool: Pool,
+    scrapes: mpsc::Receiver<Scrape>,
+    worker: Worker,
+}
+
+impl Pipeline {
+    /// Makes everything ready and starts nothing. `own_metrics` is scraped as the job `agent`; `cluster_id` is used where
+    /// the external labels name none.
+    ///
+    /// # Errors
+    /// A configuration that `check` refuses.
+    pub fn new(
+        config: &Config,
+        own_metrics: Option<Render>,
+        writer: &Writer,
+        cluster_id: &str,
+        registry: &Registry,
+    ) -> Result<Self, Error> {
+        let mut jobs = Vec::new();
         let mut problems = Vec::new();
-        if self.max_body_bytes.0 < 1 << 20 {
-            problems
-                .push(("max_body_bytes".to_owned(), format!("{} is less than 1MiB", self.max_body_bytes)));
+        for (i, section) in config.scrape_configs.iter().enumerate() {
+            match section.resolve(&config.global) {
+                Ok(job) => jobs.push(job),
+                Err(found) => {
+                    problems.extend(found.into_iter().map(|(p, t)| (format!("scrape_configs[{i}].{p}"), t)));
+                }
+            }
         }
-        if !(1..=100_000_000).contains(&self.max_series) {
-            let text = format!("{} is not between 1 and 100000000", self.max_series);
-            problems.push(("max_series".to_owned(), text));
+        if !problems.is_empty() {
+            return Err(Error::Config(problems));
         }
-        problems
+        jobs.extend(own_metrics.map(|render| ResolvedJob::in_process(&config.global, render)));
+        let mut external = LabelsBuilder::default();
+        external.set(CLUSTER_ID, cluster_id);
+        for (name, value) in &config.global.external_labels {
+            external.set(name, value);
+        }
+        let external = external.build();
+        let encoder =
+            Encoder::new(&config.parquet, &writer.id, external.value(CLUSTER_ID)).map_err(Error::Config)?;
+        let settings = Settings {
+            batch: config.batch.clone(),
+            limits: config.limits.clone(),
+            external,
+            next_sequence: writer.next_sequence,
+        };
+        let worker = Worker::new(settings, encoder, Arc::new(Metrics::new(registry)?));
+        let (queue, scrapes) = mpsc::channel(SCRAPES_MAX);
+        let scrape_metrics = Arc::new(scrape::Metrics::new(registry)?);
+        let pool =
+            Pool::new(queue, config.limits.max_body_bytes, scrape_metrics, Arc::new(clock::now_millis));
+        Ok(Self { jobs, pool, scrapes, worker })
+    }
+
+    /// The targets as they are now; stays valid while the pipeline runs.
+    #[must_use]
+    pub fn targets(&self) -> TargetsView {
+        self.pool.targets()
+    }
+
+    /// Runs until `stop`; then seals what is open, sends it and returns.
+    ///
+    /// # Errors
+    /// When a part ends before `stop`.
+    pub async fn run(self, objects: mpsc::Sender<Object>, stop: CancellationToken) -> Result<(), Error> {
+        let Self { jobs, pool, scrapes, worker } = self;
+        let mut discoveries = JoinSet::new();
+        let jobs = jobs
+            .into_iter()
+            .map(|job| {
+                let source = discovery::Source::Static(job.static_groups.clone());
+                let groups = discovery::start(source, &mut discoveries, &stop);
+                (job, groups)
+            })
+            .collect();
+        let mut tasks = JoinSet::new();
+        let runtime = Handle::current();
+        tasks.spawn_blocking(move || work(worker, scrapes, &objects, &runtime));
+        tasks.spawn(async move { Ok(pool.run(jobs, stop).await?) });
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        while let Some(ended) = discoveries.join_next().await {
+            ended?;
+        }
+        Ok(())
     }
 }
-pub mod scrape;
+
+/// The worker's thread: ends when the queue of scrapes is closed and empty, and the last batch is sealed.
+fn work(
+    mut worker: Worker,
+    mut scrapes: mpsc::Receiver<Scrape>,
+    objects: &mpsc::Sender<Object>,
+    runtime: &Handle,
+) -> Result<(), Error> {
+    loop {
+        let due = worker.due();
+        let next = runtime.block_on(async {
+            match due {
+                Some(due) => tokio::time::timeout_at(due.into(), scrapes.recv()).await,
+                None => Ok(scrapes.recv().await),
+            }
+        });
+        let ended = matches!(next, Ok(None));
+        if let Ok(Some(scrape)) = next {
+            worker.take(scrape, Instant::now());
+        }
+        if (ended || worker.is_due(Instant::now()))
+            && let Some(object) = worker.seal()
+        {
+            objects.blocking_send(object).map_err(|_| Error::ObjectsClosed)?;
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}

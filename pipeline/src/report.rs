@@ -7,7 +7,7 @@ use crate::model::sample::{Batch, MetricType, Series, SeriesId, SeriesTable};
 use crate::model::target::Target;
 
 /// Names of the report series, in the order of [`Report::values`].
-pub const NAMES: [&str; 6] = [
+pub(crate) const NAMES: [&str; 6] = [
     "up",
     "scrape_duration_seconds",
     "scrape_samples_scraped",

@@ -126,3 +126,6 @@ impl Encoder {
 
 /// The version that stands in every file.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! which relabels and interns it once in its life. Never fails, never keeps a byte of the body.
 
 pub(crate) mod line;
-pub mod number;
+pub(crate) mod number;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! `+Inf` and `-Inf` included; a timestamp is an int64 in milliseconds.
 
 /// Prometheus' NaN for "the value is not a number" (`model/value.NormalNaN`), as opposed to its staleness marker.
-pub const NORMAL_NAN: u64 = 0x7ff8_0000_0000_0001;
+pub(crate) const NORMAL_NAN: u64 = 0x7ff8_0000_0000_0001;
 
 /// Powers of ten that a double holds exactly.
 const POWERS: [f64; 23] = [
@@ -17,13 +17,13 @@ const POWERS: [f64; 23] = [
 /// A mantissa below 2^53 with a power of ten up to 22 is exact in one multiplication or division (Clinger 1990), and
 /// that is nearly every value there is; the standard library does the rest.
 #[must_use]
-pub fn value(text: &[u8]) -> Option<f64> {
+pub(crate) fn value(text: &[u8]) -> Option<f64> {
     short_decimal(text).or_else(|| any_float(text))
 }
 
 /// A timestamp in milliseconds, or `None` where the text is none.
 #[must_use]
-pub fn timestamp(text: &[u8]) -> Option<i64> {
+pub(crate) fn timestamp(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 

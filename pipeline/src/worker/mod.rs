@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     secret: Secret,
     table: SeriesTable,
     /// By address: an address cannot be given to another target while the weak pointer lives.
-    targets: HashMap<*const Target, TargetState>,
+    targets: HashMap<usize, TargetState>,
     batcher: Batcher,
     encoder: Encoder,
     metrics: Arc<Metrics>,
@@ -77,7 +77,7 @@ impl Worker {
     pub(crate) fn take(&mut self, scrape: Scrape, now: Instant) {
         let Scrape { target, time, duration, outcome } = scrape;
         let (external, secret, table) = (&self.external, &self.secret, &mut self.table);
-        let mut state = self.targets.remove(&Arc::as_ptr(&target)).unwrap_or_else(|| TargetState {
+        let mut state = self.targets.remove(&address(&target)).unwrap_or_else(|| TargetState {
             target: Arc::downgrade(&target),
             lines: Cache::new(secret.clone()),
             series: TargetSeries::new(),
@@ -96,7 +96,7 @@ impl Worker {
         self.metrics.samples_reported.inc_by(report::NAMES.len() as u64);
         self.batcher.touched(now);
         self.metrics.batch_samples.set(gauge(self.batcher.open.len()));
-        self.targets.insert(Arc::as_ptr(&target), state);
+        self.targets.insert(address(&target), state);
         let health = match outcome {
             Ok(()) => Health::Up,
             Err(ScrapeError::Refused) if target.job.optional => Health::NotRunning,
@@ -157,6 +157,12 @@ impl Worker {
         self.metrics.batch_samples.set(0);
         self.sweep();
         object
+    }
+
+    /// The object that sealing would make, with the batch left open.
+    pub(crate) fn preview(&mut self) -> Option<Object> {
+        let encoded = self.encoder.encode(&self.batcher.open, &self.table, self.next_sequence).ok()?;
+        (encoded.object.samples > 0).then_some(encoded.object)
     }
 
     /// The samples of the open batch and their series, in order of arrival.
@@ -250,6 +256,13 @@ fn conclude(target: &Target, last: LastScrape) {
     target.record(last);
 }
 
+fn address(target: &Arc<Target>) -> usize {
+    Arc::as_ptr(target).addr()
+}
+
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Scrapes in, samples out: the worker as a whole, which is where the ledger has to close.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prometheus::Registry;
+
+use super::*;
+use crate::encode;
+use crate::model::labels::METRIC_NAME;
+use crate::model::scrape::Exposition;
+use crate::model::target::Job;
+use crate::model::target::Limits as JobLimits;
+use crate::relabel::{RelabelConfig, Rules};
+
+const TIME: i64 = 1_700_000_000_000;
+
+struct Bench {
+    worker: Worker,
+    metrics: Arc<Metrics>,
+    target: Arc<Target>,
+}
+
+fn rules(yaml: &str) -> Rules {
+    let configs: Vec<RelabelConfig> = serde_norway::from_str(yaml).unwrap();
+    Rules::compile(&configs).unwrap()
+}
+
+fn bench_with(job: Job, limits: Limits) -> Bench {
+    let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+    let external = Labels::from_pairs([("cluster_id", "c1"), ("zone", "z")]);
+    let settings = Settings { batch: batch::Config::default(), limits, external, next_sequence: 7 };
+    let encoder = Encoder::new(&encode::Config::default(), "w0", "c1").unwrap();
+    let worker = Worker::new(settings, encoder, Arc::clone(&metrics));
+    let target = target(Arc::new(job), "a:1");
+    Bench { worker, metrics, target }
+}
+
+fn bench(job: Job) -> Bench {
+    bench_with(job, Limits::default())
+}
+
+fn target(job: Arc<Job>, instance: &str) -> Arc<Target> {
+    let labels = Labels::from_pairs([("job", "j"), ("instance", instance)]);
+    Arc::new(Target::new(job, labels, Labels::default(), format!("http://{instance}/metrics")))
+}
+
+fn plain() -> Job {
+    Job { name: "j".to_owned(), honor_timestamps: true, ..Job::default() }
+}
+
+impl Bench {
+    fn scrape(&mut self, time: i64, body: &str) {
+        let exposition = Exposition { body: Bytes::copy_from_slice(body.as_bytes()), permit: None };
+        self.outcome(time, Ok(exposition));
+    }
+
+    fn outcome(&mut self, time: i64, outcome: Result<Exposition, ScrapeError>) {
+        let (target, duration) = (Arc::clone(&self.target), Duration::from_millis(5));
+        self.worker.take(Scrape { target, time, duration, outcome }, Instant::now());
+    }
+
+    /// Everything in the open batch but the report samples, as text.
+    fn samples(&self) -> Vec<String> {
+        self.all()
+            .into_iter()
+            .filter(|s| !s.contains("__name__=\"scrape_") && !s.contains("\"up\""))
+            .collect()
+    }
+
+    /// A report sample of the last scrape.
+    fn report(&self, name: &str) -> f64 {
+        let (batch, table) = self.worker.open();
+        let of = |id| table.get(id).unwrap().labels.value(METRIC_NAME);
+        batch.iter().filter(|(id, ..)| of(*id) == name).last().unwrap().2
+    }
+
+    fn all(&self) -> Vec<String> {
+        let (batch, table) = self.worker.open();
+        let line = |(id, time, value)| format!("{} {value} @{}", table.get(id).unwrap().labels, time - TIME);
+        batch.iter().map(line).collect()
+    }
+
+    fn dropped(&self, reason: &str) -> u64 {
+        self.metrics.samples_dropped.with_label_values(&[reason]).get()
+    }
+
+    fn health(&self) -> Health {
+        self.target.last().unwrap().health
+    }
+}
+
+#[test]
+fn a_sample_gets_the_targets_and_the_external_labels() {
+    let mut bench = bench(plain());
+    bench.scrape(TIME, "m{x=\"1\",zone=\"own\"} 5\n");
+    assert_eq!(
+        bench.samples(),
+        [r#"{__name__="m",cluster_id="c1",instance="a:1",job="j",x="1",zone="own"} 5 @0"#]
+    );
+    assert_eq!(bench.all().len(), 7);
+    assert!(bench.all()[1].contains(r#"__name__="up",cluster_id="c1",instance="a:1",job="j",zone="z""#));
+    let report = ["up", "scrape_samples_scraped", "scrape_series_added", "scrape_body_size_bytes"];
+    assert_eq!(report.map(|name| bench.report(name)), [1.0, 1.0, 1.0, 22.0]);
+    bench.scrape(TIME + 1, "m{x=\"1\",zone=\"own\"} 6\n");
+    assert_eq!(bench.report("scrape_series_added"), 0.0);
+}
+
+#[test]
+fn exposed_labels_that_the_target_has_too() {
+    let check = |honor_labels: bool, body: &str, expected: &str| {
+        let mut bench = bench(Job { honor_labels, ..plain() });
+        bench.scrape(TIME, body);
+        assert_eq!(bench.samples(), [expected.to_owned()], "{honor_labels} {body}");
+    };
+    let rest = r#"cluster_id="c1""#;
+    check(
+        false,
+        "m{job=\"x\"} 1\n",
+        &format!(r#"{{__name__="m",{rest},exported_job="x",instance="a:1",job="j",zone="z"}} 1 @0"#),
+    );
+    check(
+        false,
+        "m{job=\"x\",exported_job=\"y\"} 1\n",
+        &format!(
+            r#"{{__name__="m",{rest},exported_exported_job="x",exported_job="y",instance="a:1",job="j",zone="z"}} 1 @0"#
+        ),
+    );
+    check(
+        true,
+        "m{job=\"x\"} 1\n",
+        &format!(r#"{{__name__="m",{rest},instance="a:1",job="x",zone="z"}} 1 @0"#),
+    );
+    check(true, "m{job=\"\"} 1\n", &format!(r#"{{__name__="m",{rest},instance="a:1",zone="z"}} 1 @0"#));
+    check(
+        false,
+        "m{job=\"\"} 1\n",
+        &format!(r#"{{__name__="m",{rest},instance="a:1",job="j",zone="z"}} 1 @0"#),
+    );
+}
+
+#[test]
+fn metric_relabelling_decides_once_per_series_and_is_counted_per_sample() {
+    let metric_relabel = rules("[{source_labels: [__name__], regex: drop_.*, action: drop}]");
+    let mut bench = bench(Job { metric_relabel, ..plain() });
+    for i in 0..3 {
+        bench.scrape(TIME + i, "drop_me 1\nkeep_me 2\n");
+    }
+    assert_eq!((bench.samples().len(), bench.dropped(reason::RELABELLED)), (3, 3));
+    assert_eq!(bench.report("scrape_samples_post_metric_relabeling"), 1.0);
+}
+
+#[test]
+fn the_first_of_equal_samples_stays() {
+    let mut bench = bench(plain());
+    // Two spellings of one series.
+    bench.scrape(TIME, "m{a=\"1\",b=\"2\"} 1\nm{b=\"2\",a=\"1\"} 2\nm{a=\"1\",b=\"2\"} 3\n");
+    assert_eq!((bench.samples().len(), bench.dropped(reason::DUPLICATE)), (1, 2));
+    assert!(bench.samples()[0].contains("} 1 @0"));
+}
+
+#[test]
+fn explicit_timestamps() {
+    let mut bench = bench(plain());
+    bench.scrape(TIME, &format!("m 1 {}\n", TIME - 5));
+    bench.scrape(TIME + 10, &format!("m 1 {}\n", TIME - 5));
+    bench.scrape(TIME + 20, &format!("m 1 {}\n", TIME + 15));
+    let times: Vec<_> = bench.samples().iter().map(|s| s.rsplit('@').next().unwrap().to_owned()).collect();
+    assert_eq!((times, bench.dropped(reason::REPEATED)), (vec!["-5".to_owned(), "15".to_owned()], 1));
+    bench.scrape(TIME, &format!("far 1 {}\nold 1 {}\n", TIME + 601_000, TIME - 86_401_000));
+    assert_eq!((bench.dropped(reason::AHEAD), bench.dropped(reason::BEHIND)), (1, 1));
+    let mut deaf = self::bench(Job { honor_timestamps: false, ..plain() });
+    deaf.scrape(TIME, &format!("m 1 {}\n", TIME - 5));
+    assert!(deaf.samples()[0].ends_with("@0"));
+}
+
+#[test]
+fn a_failed_scrape_leaves_its_report_and_nothing_else() {
+    let limits = |limits: JobLimits| Job { limits, ..plain() };
+    let check = |job: Job, body: &str, expected: &str| {
+        let mut bench = bench(job);
+        bench.scrape(TIME, body);
+        let Health::Down(error) = bench.health() else { panic!("{body} is not refused") };
+        assert!(error.contains(expected), "{error}");
+        assert_eq!((bench.samples().len(), bench.report("up"), bench.all().len()), (0, 0.0, 6));
+        let read = bench.metrics.samples_scraped.get();
+        assert_eq!(bench.dropped(reason::SCRAPE_FAILED), read, "the ledger of {body}");
+        assert_eq!(bench.worker.table.len(), 6, "series of a failed scrape stay");
+    };
+    check(limits(JobLimits { samples: 2, ..JobLimits::default() }), "a 1\nb 1\nc 1\nd 1\n", "sample_limit");
+    check(limits(JobLimits { labels: 5, ..JobLimits::default() }), "a{x=\"1\",y=\"2\"} 1\n", "label_limit");
+    check(
+        limits(JobLimits { label_name_bytes: 10, ..JobLimits::default() }),
+        "ok 1\na{x2345678901=\"1\"} 1\n",
+        "label_name_length_limit",
+    );
+    check(
+        limits(JobLimits { label_value_bytes: 5, ..JobLimits::default() }),
+        "ok 1\na{x=\"123456\"} 1\n",
+        "label_value_length_limit",
+    );
+    check(plain(), "<html>\n<body>it works</body>\n", "line 1");
+}
+
+#[test]
+fn all_series_together_are_bounded() {
+    let mut bench = bench_with(plain(), Limits { max_series: 8, ..Limits::default() });
+    bench.scrape(TIME, "a 1\nb 1\n");
+    assert_eq!(bench.health(), Health::Up);
+    bench.scrape(TIME + 1, "a 1\nb 1\nc 1\n");
+    assert!(matches!(bench.health(), Health::Down(error) if error.contains("limits.max_series")));
+    bench.scrape(TIME + 2, "a 1\nb 1\n");
+    assert_eq!((bench.health(), bench.report("scrape_series_added")), (Health::Up, 0.0));
+}
+
+#[test]
+fn a_target_that_is_down_is_reported() {
+    let mut bench = bench(plain());
+    bench.outcome(TIME, Err(ScrapeError::Status(500)));
+    assert_eq!((bench.report("up"), bench.report("scrape_body_size_bytes")), (0.0, 0.0));
+    bench.outcome(TIME, Err(ScrapeError::BodySize(9)));
+    assert_eq!(bench.report("scrape_body_size_bytes"), -1.0);
+    let mut optional = self::bench(Job { optional: true, ..plain() });
+    optional.outcome(TIME, Err(ScrapeError::Refused));
+    assert_eq!(optional.health(), Health::NotRunning);
+}
+
+#[test]
+fn series_are_freed_when_they_or_their_target_go() {
+    let mut bench = bench(plain());
+    bench.scrape(TIME, "a 1\nb 1\n");
+    for i in 1..3 {
+        bench.scrape(TIME + i, "a 1\n");
+    }
+    assert_eq!(bench.worker.table.len(), 7);
+    assert_eq!(bench.worker.seal().map(|o| (o.sequence, o.samples)), Some((7, 4 + 3 * 6)));
+    assert_eq!(bench.worker.table.len(), 7);
+    // A new target takes the free slots, and its rows are its own.
+    bench.target = target(Arc::new(plain()), "b:1");
+    bench.scrape(TIME, "c 1\n");
+    assert!(bench.samples()[0].contains("b:1"));
+    bench.worker.seal();
+    assert_eq!(bench.worker.table.len(), 7);
+    assert_eq!(bench.worker.targets.len(), 1);
+}
+
+#[test]
+fn the_ledger_closes() {
+    let metric_relabel = rules("[{source_labels: [__name__], regex: d, action: drop}]");
+    let mut bench = bench(Job { metric_relabel, ..plain() });
+    for i in 0..10 {
+        let body = format!(
+            "a 1\na 2\nb 1 {}\nc 1 {}\nd 1\nbad\ne{{i=\"{i}\"}} 1\n",
+            TIME + i / 2,
+            TIME - 90_000_000
+        );
+        bench.scrape(TIME + i, &body);
+    }
+    let sealed = bench.worker.seal().unwrap().samples;
+    let dropped: u64 = reason::ALL.iter().map(|r| bench.dropped(r)).sum();
+    let read = bench.metrics.samples_scraped.get() + bench.metrics.samples_reported.get();
+    assert_eq!((read, sealed), (60 + 60, read - dropped));
+    assert_eq!(bench.metrics.lines_bad.get(), 10);
+    assert_eq!(
+        [reason::RELABELLED, reason::DUPLICATE, reason::REPEATED, reason::BEHIND].map(|r| bench.dropped(r)),
+        [10, 10, 5, 10]
+    );
+}
