@@ -38,22 +38,16 @@ const KUBERNETES: &str = include_str!("kubernetes.yaml");
 /// The whole configuration. Every section belongs to the stage that it configures.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Section `global`.
-    pub global: pipeline::scrape::GlobalConfig,
-    /// Section `scrape_configs`.
-    pub scrape_configs: Vec<pipeline::scrape::ScrapeConfig>,
-    /// Section `batch`.
-    pub batch: pipeline::batch::Config,
-    /// Section `parquet`.
-    pub parquet: pipeline::encode::Config,
-    /// Section `limits`.
-    pub limits: pipeline::Limits,
+    /// Sections `global`, `scrape_configs`, `batch`, `parquet` and `limits`.
+    pub pipeline: pipeline::Config,
     /// Sections `spool`, `credentials` and `sink`.
     pub sinks: sinks::Config,
     /// Section `server`.
     pub server: admin::Config,
     /// Whether the agent's own metrics are shipped, as job `agent`.
     pub internal_metrics: bool,
+    /// The column `cluster_id`, empty if nobody says.
+    pub cluster_id: String,
 }
 
 /// What the configuration is for.
@@ -181,7 +175,7 @@ pub fn load(source: Source, environment: &Environment, purpose: Purpose) -> Resu
         Err(problems) => return Err(Error::Refused { origin: source, problems }),
     };
     if source == Source::Local {
-        config.scrape_configs.iter_mut().for_each(|job| job.optional = true);
+        config.pipeline.scrape_configs.iter_mut().for_each(|job| job.optional = true);
     }
     Ok(Loaded { config, warnings, source })
 }
@@ -221,13 +215,15 @@ fn parse(
     if !problems.is_empty() {
         return Err(problems);
     }
-    if !config.global.external_labels.contains_key("cluster_id") {
-        let credentials = config.sinks.credentials.cedana.as_ref().map(|cedana| cedana.cluster_id.as_str());
-        let id = credentials.filter(|id| !id.is_empty()).or_else(|| environment.set("CLUSTER_ID"));
-        if let Some(id) = id {
-            config.global.external_labels.insert("cluster_id".to_owned(), id.to_owned());
-        }
-    }
+    config.cluster_id = cluster_id(&config, environment);
     let warnings = sections::warnings(&config, &reveal.variables);
     Ok((config, warnings))
+}
+
+/// The external label of that name, or else the credentials' cluster id.
+fn cluster_id(config: &Config, environment: &Environment) -> String {
+    let label = config.pipeline.global.external_labels.get("cluster_id").map(String::as_str);
+    let credentials = config.sinks.credentials.cedana.as_ref().map(|cedana| cedana.cluster_id.as_str());
+    let given = label.or(credentials).filter(|id| !id.is_empty());
+    given.or_else(|| environment.set("CLUSTER_ID")).unwrap_or_default().to_owned()
 }

@@ -118,11 +118,13 @@ pub(crate) fn read(tree: &mut Map<String, Value>, decoder: &mut Decoder<'_>, pur
     let jobs = jobs(tree, decoder);
     decoder.unsupported = &[];
     let mut config = Config {
-        global,
-        scrape_configs: Vec::new(),
-        batch: section(tree, decoder, "batch"),
-        parquet: section(tree, decoder, "parquet"),
-        limits: section(tree, decoder, "limits"),
+        pipeline: pipeline::Config {
+            global,
+            scrape_configs: Vec::new(),
+            batch: section(tree, decoder, "batch"),
+            parquet: section(tree, decoder, "parquet"),
+            limits: section(tree, decoder, "limits"),
+        },
         sinks: sinks::Config {
             spool: section(tree, decoder, "spool"),
             sink: section(tree, decoder, "sink"),
@@ -134,9 +136,10 @@ pub(crate) fn read(tree: &mut Map<String, Value>, decoder: &mut Decoder<'_>, pur
             .filter(|value| !value.is_null())
             .and_then(|value| decoder.read(&Path::root("internal_metrics"), value))
             .unwrap_or(true),
+        cluster_id: String::new(),
     };
     check(&config, &jobs, decoder, purpose);
-    config.scrape_configs = jobs.into_iter().map(|(_, job)| job).collect();
+    config.pipeline.scrape_configs = jobs.into_iter().map(|(_, job)| job).collect();
     config
 }
 
@@ -202,18 +205,18 @@ fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpo
             }
         }
     };
-    say(Path::root("global"), config.global.check());
+    say(Path::root("global"), config.pipeline.global.check());
     for (position, job) in jobs {
-        say(Path::root("scrape_configs").index(*position), job.check(&config.global));
+        say(Path::root("scrape_configs").index(*position), job.check(&config.pipeline.global));
     }
     let named: Vec<_> = jobs.iter().map(|(_, job)| job.clone()).collect();
     for (i, text) in pipeline::scrape::check_names(&named) {
         let position = jobs.get(i).map_or(i, |(position, _)| *position);
         say(Path::root("scrape_configs").index(position), vec![("job_name".to_owned(), text)]);
     }
-    say(Path::root("batch"), config.batch.check());
-    say(Path::root("parquet"), config.parquet.check());
-    say(Path::root("limits"), config.limits.check());
+    say(Path::root("batch"), config.pipeline.batch.check());
+    say(Path::root("parquet"), config.pipeline.parquet.check());
+    say(Path::root("limits"), config.pipeline.limits.check());
     say(Path::default(), config.sinks.check());
 }
 
@@ -225,7 +228,7 @@ fn mentions(text: &str, key: &str) -> bool {
 /// What is allowed and yet better mended.
 pub(crate) fn warnings(config: &Config, from_environment: &[(Path, &'static str)]) -> Vec<Problem> {
     let mut warnings = Vec::new();
-    for (i, job) in config.scrape_configs.iter().enumerate() {
+    for (i, job) in config.pipeline.scrape_configs.iter().enumerate() {
         let path = Path::root("scrape_configs").index(i);
         warnings.extend(job.warnings().into_iter().map(|(below, text)| Problem {
             path: format!("{path}.{below}"),
@@ -239,11 +242,11 @@ pub(crate) fn warnings(config: &Config, from_environment: &[(Path, &'static str)
         let text = "a secret stands in the configuration itself: name a file by auth_token_file instead";
         warnings.push(Problem::new(&token, text));
     }
-    if config.scrape_configs.is_empty() && !config.internal_metrics {
+    if config.pipeline.scrape_configs.is_empty() && !config.internal_metrics {
         let text = "there is nothing to scrape: add a job";
         warnings.push(Problem::new(&Path::root("scrape_configs"), text));
     }
-    if config.sinks.sink.s3.is_some() && !config.global.external_labels.contains_key("cluster_id") {
+    if config.sinks.sink.s3.is_some() && config.cluster_id.is_empty() {
         let text =
             "no cluster_id, so that the column of that name stays empty: add it here or set CLUSTER_ID";
         warnings.push(Problem::new(&Path::root("global").key("external_labels"), text));
