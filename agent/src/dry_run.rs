@@ -117,7 +117,8 @@ fn rows(jobs: &[Arc<JobTargets>]) -> Vec<Row> {
                 instance: target.instance().to_owned(),
                 state,
                 samples: answered.map_or_else(String::new, |last| last.samples_kept.to_string()),
-                seconds: answered.map_or_else(String::new, |last| format!("{:.3}", last.duration.as_secs_f64())),
+                seconds: answered
+                    .map_or_else(String::new, |last| format!("{:.3}", last.duration.as_secs_f64())),
                 notes,
             });
         }

@@ -110,7 +110,9 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
     let (sender, objects) = mpsc::channel(OBJECTS_MAX);
     let mut parts = JoinSet::new();
     let pipeline_stop = stop.clone();
-    parts.spawn(async move { ("the pipeline", pipeline.run(sender, pipeline_stop).await.map_err(Error::from)) });
+    parts.spawn(
+        async move { ("the pipeline", pipeline.run(sender, pipeline_stop).await.map_err(Error::from)) },
+    );
     let sinks_stop = stop.clone();
     parts.spawn(async move { ("the sinks", sinks.run(objects, sinks_stop).await.map_err(Error::from)) });
     // The server answers until everything else has ended.
@@ -127,9 +129,12 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
 }
 
 /// Waits for all parts. The first that fails, or ends before it was asked to, stops the others.
-async fn join(mut parts: JoinSet<(&'static str, Result<(), Error>)>, stop: &CancellationToken) -> Result<(), Error> {
-    let mut outcome = Ok(());
+async fn join(
+    mut parts: JoinSet<(&'static str, Result<(), Error>)>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
     let all = async {
+        let mut outcome = Ok(());
         while let Some(joined) = parts.join_next().await {
             let ended = match joined {
                 Ok((part, Ok(()))) if !stop.is_cancelled() => Err(Error::Ended(part)),
@@ -137,11 +142,15 @@ async fn join(mut parts: JoinSet<(&'static str, Result<(), Error>)>, stop: &Canc
                 Err(panicked) => Err(panicked.into()),
             };
             if let Err(error) = ended {
-                tracing::error!(error = commands::with_causes(&error), "stopping: a part of the agent ended early");
+                tracing::error!(
+                    error = commands::with_causes(&error),
+                    "stopping: a part of the agent ended early"
+                );
                 stop.cancel();
                 outcome = outcome.and(Err(error));
             }
         }
+        outcome
     };
     let limit = sinks::DRAIN + STOP_MAX;
     let deadline = async {
@@ -149,13 +158,18 @@ async fn join(mut parts: JoinSet<(&'static str, Result<(), Error>)>, stop: &Canc
         tokio::time::sleep(limit).await;
     };
     tokio::select! {
-        () = all => outcome,
+        outcome = all => outcome,
         () = deadline => Err(Error::Deadline(limit)),
     }
 }
 
 /// What the HTTP server shows.
-fn views(registry: Registry, pipeline: &Pipeline, sinks: &sinks::Sinks, stop: CancellationToken) -> Arc<admin::Views> {
+fn views(
+    registry: Registry,
+    pipeline: &Pipeline,
+    sinks: &sinks::Sinks,
+    stop: CancellationToken,
+) -> Arc<admin::Views> {
     let targets = pipeline.targets();
     let status = sinks.status();
     Arc::new(admin::Views {

@@ -169,7 +169,8 @@ mod tests {
         let check = |value: f64, expected: &str| {
             let mut out = Vec::new();
             write_json(&mut out, [(&series, 1_795_303_367_401, value)].into_iter()).unwrap();
-            let start = r#"{"timestamp":"2026-11-21T23:22:47.401Z","metric":"m","labels":{"a":"é","b":"\"\\\n"},"#;
+            let start =
+                r#"{"timestamp":"2026-11-21T23:22:47.401Z","metric":"m","labels":{"a":"é","b":"\"\\\n"},"#;
             let expected = format!("{start}\"value\":{expected},\"type\":\"counter\"}}\n");
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         };

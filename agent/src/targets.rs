@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pipeline::model::labels::Labels;
 use pipeline::model::target::{Health, LastScrape};
-use pipeline::scrape::{ActiveTarget, DropReason, DroppedTarget, JobTargets, ResolvedJob, resolve};
+use pipeline::scrape::{ActiveTarget, DroppedTarget, JobTargets, ResolvedJob, resolve};
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
@@ -99,6 +99,7 @@ pub(crate) fn rfc3339(millis: i64) -> String {
 mod tests {
     use super::*;
     use pipeline::model::target::{Job, Target};
+    use pipeline::scrape::DropReason;
     use std::time::Duration;
 
     #[test]
@@ -106,7 +107,8 @@ mod tests {
         let text = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied());
         let discovered = text(&[("__address__", "a:1")]);
         let labels = text(&[("instance", "a:1"), ("job", "j")]);
-        let target = Target::new(Arc::new(Job::default()), labels, discovered.clone(), "http://a:1/m".to_owned());
+        let target =
+            Target::new(Arc::new(Job::default()), labels, discovered.clone(), "http://a:1/m".to_owned());
         let active = ActiveTarget {
             target: Arc::new(target),
             interval: Duration::from_secs(90),
