@@ -36,7 +36,7 @@ fn a_full_one_drops_the_oldest_and_counts_its_samples() {
     let outcome = world.finish(agent);
     // Dropped are samples of the exporter and the reports of those scrapes.
     let ledger = world.ledger(&exporter);
-    let missing = ledger.exposed() - ledger.found();
+    let missing = ledger.missing();
     assert!(missing > 0 && samples > missing, "{samples} counted, {missing} missing\n{}", outcome.stderr);
     assert_eq!((samples - missing) % REPORT_SAMPLES, 0, "{samples} counted, {missing} missing");
     ledger.dropped("spool_full", missing).check();
