@@ -26,9 +26,18 @@ pub(crate) struct Decoder<'a> {
     pub(crate) problems: Vec<Problem>,
     /// Keys that were taken out somewhere: relations that speak of them are not judged.
     pub(crate) taken: BTreeSet<String>,
+    /// Where a variable could not be expanded, which has been reported already.
+    unset: BTreeSet<Path>,
 }
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
+    /// A decoder for a tree in which the texts at `unset` could not be expanded.
+    pub(crate) fn new(keys: &'a Keys, reveal: &'a Reveal, unset: BTreeSet<Path>) -> Self {
+        let key = |path: &Path| path.keys().last().map(|key| (*key).to_owned());
+        let taken = unset.iter().filter_map(key).collect();
+        Self { keys, reveal, unsupported: &[], problems: Vec::new(), taken, unset }
+    }
+
     /// Reads the section at `base`, or `None` if nothing can be made of it.
     pub(crate) fn read<T: DeserializeOwned>(&mut self, base: &Path, value: Value) -> Option<T> {
         let mut section = Section { base, value, gone: BTreeMap::new(), mended: BTreeSet::new() };
@@ -51,6 +60,9 @@ impl Decoder<'_> {
     /// Mends or reports what was found, and takes it out. `None` if the section cannot be read without it.
     fn complain(&mut self, section: &mut Section<'_>, found: Place, complaint: Complaint) -> Option<()> {
         let whole = section.whole(&found.original);
+        if self.unset.contains(&whole) {
+            return section.remove(&found);
+        }
         match complaint {
             Complaint::UnknownField(key) => {
                 let key_at = if found.current.0.last() == Some(&Step::Key(key.clone())) {
