@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time;
 
-use super::config::{GlobalConfig, Scheme, ScrapeConfig};
+use super::config::{GlobalConfig, ScrapeConfig};
 use crate::model::labels::Labels;
 use crate::model::target::{Job, Limits, TargetGroup};
 use crate::relabel::Rules;
@@ -128,9 +128,5 @@ impl ResolvedJob {
             source: Source::InProcess(render),
             config,
         }
-    }
-
-    pub(crate) fn scheme(&self) -> Scheme {
-        self.config.scheme
     }
 }

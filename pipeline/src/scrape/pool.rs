@@ -1,16 +1,32 @@
 //! The pool of loops: one per target, kept while the target stays the same.
+//!
+//! Takes the target groups of every job, gives scrapes. A changed set of groups stops the loops of targets that are gone,
+//! starts those of new ones and leaves the others alone, with their connections. A full queue is back-pressure: the loop
+//! waits, and the scrapes that it misses meanwhile are counted.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::body::Memory;
+use super::fetch::{Client, Fetcher};
 use super::job::ResolvedJob;
 use super::metrics::Metrics;
-use super::targets::JobTargets;
-use crate::model::scrape::Scrape;
-use crate::model::target::TargetGroup;
+use super::schedule::Schedule;
+use super::targets::{self, ActiveTarget};
+use super::view::TargetsView;
+use crate::model::labels::Labels;
+use crate::model::scrape::{Scrape, ScrapeError};
+use crate::model::target::{Target, TargetGroup};
 use crate::model::units::Size;
+
+/// How many targets `scrape_once` asks at a time.
+const ONCE_CONCURRENCY: usize = 16;
 
 /// Reads the wall clock: milliseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -22,31 +38,23 @@ pub enum Error {
     #[error("nobody takes the scrapes any more")]
     QueueClosed,
     /// A loop panicked, which is a bug.
-    #[error("a scrape loop failed: {0}")]
-    Loop(String),
+    #[error("a scrape loop failed")]
+    Loop(#[source] JoinError),
 }
 
 /// All loops of all jobs.
 pub struct Pool {
-    queue: mpsc::Sender<Scrape>,
-    bodies: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
-    clock: Clock,
+    shared: Shared,
     view: TargetsView,
 }
 
-/// The targets of all jobs as they are now, for people.
-#[derive(Clone, Debug, Default)]
-pub struct TargetsView {
-    jobs: Arc<RwLock<Vec<Arc<JobTargets>>>>,
-}
-
-impl TargetsView {
-    /// The targets of every job, in the order of the configuration; health is in `Target::last`.
-    #[must_use]
-    pub fn jobs(&self) -> Vec<Arc<JobTargets>> {
-        self.jobs.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
+/// What every loop has.
+#[derive(Clone)]
+struct Shared {
+    queue: mpsc::Sender<Scrape>,
+    memory: Memory,
+    metrics: Arc<Metrics>,
+    clock: Clock,
 }
 
 impl Pool {
@@ -58,10 +66,8 @@ impl Pool {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
-        let kib =
-            usize::try_from(max_body_bytes.0 / 1024).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
-        let bodies = Arc::new(Semaphore::new(kib));
-        Self { queue, bodies, metrics, clock, view: TargetsView::default() }
+        let memory = Memory::new(max_body_bytes, metrics.body_waits.clone());
+        Self { shared: Shared { queue, memory, metrics, clock }, view: TargetsView::default() }
     }
 
     /// The targets as they are now; stays valid while the pool runs.
@@ -76,19 +82,226 @@ impl Pool {
     /// When it ends before `stop`.
     pub async fn run(
         self,
-        _jobs: Vec<(ResolvedJob, watch::Receiver<Vec<TargetGroup>>)>,
+        jobs: Vec<(ResolvedJob, watch::Receiver<Vec<TargetGroup>>)>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        stop.cancelled().await;
-        drop((self.queue, self.bodies, self.metrics, self.clock));
-        Ok(())
+        // Its own token: the first job that fails stops the others.
+        let stop_jobs = stop.child_token();
+        let mut tasks = JoinSet::new();
+        for (position, (job, groups)) in jobs.into_iter().enumerate() {
+            let shared = self.shared.clone();
+            let keeper = JobLoops::new(position, job, shared, self.view.clone(), stop_jobs.clone());
+            tasks.spawn(keeper.run(groups));
+        }
+        // From here on only loops hold the queue, which closes when the last of them ends.
+        drop(self);
+        let mut result = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            result = result.and(ended.unwrap_or_else(|e| Err(Error::Loop(e))));
+            if result.is_err() {
+                stop_jobs.cancel();
+            }
+        }
+        if result.is_ok() {
+            stop.cancelled().await;
+        }
+        result
     }
 
     /// Scrapes every target once, now, at most 16 at a time, and returns when all scrapes are in the queue.
     ///
     /// # Errors
     /// When nobody takes the scrapes.
-    pub async fn scrape_once(&self, _jobs: &[(ResolvedJob, Vec<TargetGroup>)]) -> Result<(), Error> {
+    pub async fn scrape_once(&self, jobs: &[(ResolvedJob, Vec<TargetGroup>)]) -> Result<(), Error> {
+        let at_a_time = Arc::new(Semaphore::new(ONCE_CONCURRENCY));
+        let mut tasks = JoinSet::new();
+        for (position, (job, groups)) in jobs.iter().enumerate() {
+            let client = Client::new(job, &self.shared.memory);
+            let targets = targets::resolve(job, groups);
+            for target in &targets.active {
+                let fetcher = fetcher(job, &client, target, targets.limit_exceeded, &self.shared.memory);
+                let target = Arc::clone(&target.target);
+                let (at_a_time, shared) = (Arc::clone(&at_a_time), self.shared.clone());
+                tasks.spawn(async move {
+                    let _turn = at_a_time.acquire_owned().await;
+                    let mut one = TargetLoop { target, fetcher, shared };
+                    let time = (one.shared.clock)();
+                    let scrape = one.scrape(time).await;
+                    one.shared.queue.send(scrape).await.map_err(|_| Error::QueueClosed)
+                });
+            }
+            self.view.replace(position, targets, &self.shared.metrics);
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap_or_else(|e| Err(Error::Loop(e)))?;
+        }
         Ok(())
+    }
+}
+
+/// The loops of one job.
+struct JobLoops {
+    position: usize,
+    job: ResolvedJob,
+    client: Result<Arc<Client>, ScrapeError>,
+    shared: Shared,
+    view: TargetsView,
+    stop: CancellationToken,
+    running: HashMap<Identity, Running>,
+    tasks: JoinSet<Result<(), Error>>,
+}
+
+/// What must be equal for a loop to go on: labels, URL, interval, timeout, and the limit that stops it from asking.
+type Identity = (Labels, String, Duration, Duration, Option<u64>);
+
+struct Running {
+    target: Arc<Target>,
+    stop: CancellationToken,
+}
+
+impl JobLoops {
+    fn new(
+        position: usize,
+        job: ResolvedJob,
+        shared: Shared,
+        view: TargetsView,
+        stop: CancellationToken,
+    ) -> Self {
+        let client = Client::new(&job, &shared.memory);
+        let (running, tasks) = (HashMap::new(), JoinSet::new());
+        Self { position, job, client, shared, view, stop, running, tasks }
+    }
+
+    async fn run(mut self, mut groups: watch::Receiver<Vec<TargetGroup>>) -> Result<(), Error> {
+        let mut may_change = true;
+        let mut result = Ok(());
+        self.update(&groups.borrow_and_update().clone());
+        while result.is_ok() {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                changed = groups.changed(), if may_change => match changed {
+                    Ok(()) => self.update(&groups.borrow_and_update().clone()),
+                    // The set as it is now is the last.
+                    Err(_) => may_change = false,
+                },
+                Some(ended) = self.tasks.join_next() => result = ended.unwrap_or_else(|e| Err(Error::Loop(e))),
+            }
+        }
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            let ended = ended.unwrap_or_else(|e| Err(Error::Loop(e)));
+            // A queue that closes while everything stops is no failure.
+            result =
+                result.and(ended.or_else(|e| if matches!(e, Error::QueueClosed) { Ok(()) } else { Err(e) }));
+        }
+        result
+    }
+
+    fn update(&mut self, groups: &[TargetGroup]) {
+        let mut targets = targets::resolve(&self.job, groups);
+        let mut running = HashMap::with_capacity(targets.active.len());
+        for active in &mut targets.active {
+            let identity = identity(active, targets.limit_exceeded);
+            let kept = self.running.remove(&identity);
+            let one = kept.unwrap_or_else(|| self.start(active, targets.limit_exceeded));
+            // The one that runs knows how its last scrape went.
+            active.target = Arc::clone(&one.target);
+            running.insert(identity, one);
+        }
+        let gone = std::mem::replace(&mut self.running, running);
+        for one in gone.into_values() {
+            one.stop.cancel();
+        }
+        self.view.replace(self.position, targets, &self.shared.metrics);
+    }
+
+    fn start(&mut self, active: &ActiveTarget, limit_exceeded: Option<u64>) -> Running {
+        let target = Arc::clone(&active.target);
+        let stop = self.stop.child_token();
+        let fetcher = fetcher(&self.job, &self.client, active, limit_exceeded, &self.shared.memory);
+        let one = TargetLoop { target: Arc::clone(&target), fetcher, shared: self.shared.clone() };
+        let (interval, stopped) = (active.interval, stop.clone());
+        self.tasks
+            .spawn(async move { stopped.run_until_cancelled(one.run(interval)).await.unwrap_or(Ok(())) });
+        Running { target, stop }
+    }
+}
+
+fn identity(active: &ActiveTarget, limit_exceeded: Option<u64>) -> Identity {
+    let target = &active.target;
+    (target.labels.clone(), target.url.clone(), active.interval, active.timeout, limit_exceeded)
+}
+
+fn fetcher(
+    job: &ResolvedJob,
+    client: &Result<Arc<Client>, ScrapeError>,
+    active: &ActiveTarget,
+    limit_exceeded: Option<u64>,
+    memory: &Memory,
+) -> Fetcher {
+    match limit_exceeded {
+        Some(limit) => Fetcher::never(ScrapeError::TargetLimit(limit), active.timeout, memory),
+        None => Fetcher::new(job, client, &active.target.url, active.timeout, memory),
+    }
+}
+
+/// The loop of one target.
+struct TargetLoop {
+    target: Arc<Target>,
+    fetcher: Fetcher,
+    shared: Shared,
+}
+
+impl TargetLoop {
+    async fn run(mut self, interval: Duration) -> Result<(), Error> {
+        let clock = Arc::clone(&self.shared.clock);
+        let hash = self.target.labels.stable_hash() ^ xxhash_rust::xxh3::xxh3_64(self.target.url.as_bytes());
+        let mut schedule = Schedule::new(hash, interval, Instant::now(), clock());
+        loop {
+            tokio::time::sleep_until(schedule.due()).await;
+            let time = schedule.timestamp(Instant::now(), clock());
+            let scrape = self.scrape(time).await;
+            let reason = self.send(scrape).await?;
+            let missed = schedule.advance(Instant::now(), clock());
+            if missed > 0 {
+                self.shared.metrics.skipped.with_label_values(&[reason]).inc_by(missed);
+            }
+        }
+    }
+
+    /// Sends a scrape and says what is to blame if that took long.
+    async fn send(&mut self, scrape: Scrape) -> Result<&'static str, Error> {
+        match self.shared.queue.try_send(scrape) {
+            Ok(()) => Ok("slow"),
+            Err(mpsc::error::TrySendError::Full(scrape)) => {
+                self.shared.queue.send(scrape).await.map_err(|_| Error::QueueClosed)?;
+                Ok("backpressure")
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Error::QueueClosed),
+        }
+    }
+
+    async fn scrape(&mut self, time: i64) -> Scrape {
+        let start = Instant::now();
+        let outcome = self.fetcher.fetch().await;
+        let duration = start.elapsed();
+        let metrics = &self.shared.metrics;
+        let result = match &outcome {
+            Ok(exposition) => {
+                metrics.body_bytes.inc_by(exposition.body.len() as u64);
+                "ok"
+            }
+            Err(error) => error.reason(),
+        };
+        metrics.scrapes.with_label_values(&[self.target.job.name.as_str(), result]).inc();
+        tracing::debug!(
+            job = %self.target.job.name,
+            instance = %self.target.instance(),
+            elapsed = ?duration,
+            result,
+            "scraped"
+        );
+        Scrape { target: Arc::clone(&self.target), time, duration, outcome }
     }
 }

@@ -1,0 +1,266 @@
+//! One bounded GET: asks a target once for its exposition.
+//!
+//! Takes a target, gives its body or the reason why there is none, within the scrape's timeout. Keeps the target's
+//! connection between scrapes. Never looks into the body.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use hyper::{Request, Response, StatusCode, Uri};
+use url::{Position, Url};
+
+use super::body::{self, Buffer, Memory};
+use super::connection::{Connection, Origin, chain};
+use super::job::{Render, ResolvedJob, Source};
+use super::secrets::Headers;
+use super::tls::Tls;
+use crate::model::scrape::{Exposition, ScrapeError};
+
+/// As Prometheus (Go's `net/http`).
+const REDIRECTS_MAX: usize = 10;
+const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+
+/// What all targets of a job share.
+pub(super) struct Client {
+    headers: Headers,
+    tls: Tls,
+    follow_redirects: bool,
+    body_limit: u64,
+    memory: Memory,
+}
+
+/// Asks one target, scrape after scrape.
+pub(super) struct Fetcher {
+    way: Way,
+    timeout: Duration,
+    memory: Memory,
+}
+
+enum Way {
+    Http(Box<Http>),
+    InProcess(Render),
+    /// No scrape can succeed, and this is why.
+    Never(ScrapeError),
+}
+
+struct Http {
+    client: Arc<Client>,
+    place: Place,
+    timeout_header: HeaderValue,
+    /// The connection that the last scrape left.
+    idle: Option<Connection>,
+    /// The size of the last body: the next will be about as large.
+    body_bytes: u64,
+}
+
+/// A URL, taken apart once into what a request needs.
+#[derive(Clone)]
+struct Place {
+    url: Url,
+    origin: Origin,
+    path: Uri,
+    host: HeaderValue,
+}
+
+impl Place {
+    fn new(url: Url) -> Result<Self, ScrapeError> {
+        let invalid =
+            || ScrapeError::Connect(format!("{url} is no URL that can be asked: use http or https"));
+        let origin = Origin::of(&url).ok_or_else(invalid)?;
+        let path = url[Position::BeforePath..Position::AfterQuery].parse().map_err(|_| invalid())?;
+        let host =
+            HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]).map_err(|_| invalid())?;
+        Ok(Self { url, origin, path, host })
+    }
+}
+
+impl Client {
+    pub(super) fn new(job: &ResolvedJob, memory: &Memory) -> Result<Arc<Self>, ScrapeError> {
+        Ok(Arc::new(Self {
+            headers: Headers::new(&job.config)?,
+            tls: Tls::new(job.config.tls_config.as_ref()),
+            follow_redirects: job.config.follow_redirects,
+            body_limit: job.body_limit,
+            memory: memory.clone(),
+        }))
+    }
+}
+
+impl Fetcher {
+    /// Asks `url` by the job's settings, or calls the job's function.
+    pub(super) fn new(
+        job: &ResolvedJob,
+        client: &Result<Arc<Client>, ScrapeError>,
+        url: &str,
+        timeout: Duration,
+        memory: &Memory,
+    ) -> Self {
+        let way = match (&job.source, client) {
+            (Source::InProcess(render), _) => Way::InProcess(Arc::clone(render)),
+            (Source::Http, Err(error)) => Way::Never(error.clone()),
+            (Source::Http, Ok(client)) => match Http::new(client, url, timeout) {
+                Ok(http) => Way::Http(Box::new(http)),
+                Err(error) => Way::Never(error),
+            },
+        };
+        Self { way, timeout, memory: memory.clone() }
+    }
+
+    /// Fails every scrape with `error`.
+    pub(super) fn never(error: ScrapeError, timeout: Duration, memory: &Memory) -> Self {
+        Self { way: Way::Never(error), timeout, memory: memory.clone() }
+    }
+
+    /// Asks once. Whatever happens, it is over within the timeout.
+    pub(super) async fn fetch(&mut self) -> Result<Exposition, ScrapeError> {
+        let answer = async {
+            match &mut self.way {
+                Way::Http(http) => http.get().await,
+                Way::InProcess(render) => body::whole(&self.memory, render()).await,
+                Way::Never(error) => Err(error.clone()),
+            }
+        };
+        let timeout = self.timeout;
+        tokio::time::timeout(timeout, answer).await.unwrap_or(Err(ScrapeError::Timeout(timeout)))
+    }
+}
+
+impl Http {
+    fn new(client: &Arc<Client>, url: &str, timeout: Duration) -> Result<Self, ScrapeError> {
+        let invalid = || ScrapeError::Connect(format!("{url:?} is no URL"));
+        let place = Place::new(Url::parse(url).map_err(|_| invalid())?)?;
+        let timeout_header =
+            HeaderValue::from_str(&timeout.as_secs_f64().to_string()).map_err(|_| invalid())?;
+        Ok(Self { client: Arc::clone(client), place, timeout_header, idle: None, body_bytes: 0 })
+    }
+
+    /// Follows redirects to the answer that counts.
+    async fn get(&mut self) -> Result<Exposition, ScrapeError> {
+        let client = Arc::clone(&self.client);
+        let mut headers = client.headers.all().await?;
+        let mut place = self.place.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            // Taken, not borrowed: a scrape that is cut short leaves no connection in the middle of an answer.
+            let idle = self.idle.take();
+            let (mut connection, response) = self.ask(idle, &place, &headers).await?;
+            let Some(next) = self.redirect(&place.url, &response)? else {
+                return self.read(connection, response).await;
+            };
+            place = Place::new(next)?;
+            if place.origin != self.place.origin {
+                // Secrets are for the server that the configuration names.
+                headers = client.headers.public();
+            }
+            let is_whole = response.body().is_end_stream();
+            drop(response);
+            if is_whole && connection.is_ready().await {
+                self.idle = Some(connection);
+            }
+        }
+        Err(ScrapeError::Connect(format!("redirected more than {REDIRECTS_MAX} times")))
+    }
+
+    /// Sends one request, over the idle connection if it still lives.
+    async fn ask(
+        &mut self,
+        idle: Option<Connection>,
+        place: &Place,
+        headers: &HeaderMap,
+    ) -> Result<(Connection, Response<Incoming>), ScrapeError> {
+        if let Some(mut connection) = idle.filter(|idle| idle.origin == place.origin)
+            && connection.is_ready().await
+        {
+            // The server may close an idle connection at the very moment it is used again: that is no failure of the
+            // target, and asking again over a new one cannot do harm.
+            if let Ok(response) = connection.send(self.request(place, headers)).await {
+                return Ok((connection, response));
+            }
+        }
+        let mut connection = Connection::open(&place.origin, &self.client.tls).await?;
+        let response = connection.send(self.request(place, headers)).await.map_err(|e| broken(&e))?;
+        Ok((connection, response))
+    }
+
+    fn request(&self, place: &Place, headers: &HeaderMap) -> Request<Empty<Bytes>> {
+        let mut request = Request::new(Empty::new());
+        request.uri_mut().clone_from(&place.path);
+        let all = request.headers_mut();
+        all.clone_from(headers);
+        all.insert(HOST, place.host.clone());
+        all.insert(TIMEOUT_HEADER, self.timeout_header.clone());
+        request
+    }
+
+    /// Where the answer leads on to, if anywhere.
+    fn redirect(&self, url: &Url, response: &Response<Incoming>) -> Result<Option<Url>, ScrapeError> {
+        use StatusCode as S;
+        let leads_on = matches!(
+            response.status(),
+            S::MOVED_PERMANENTLY | S::FOUND | S::SEE_OTHER | S::TEMPORARY_REDIRECT | S::PERMANENT_REDIRECT
+        );
+        if !leads_on || !self.client.follow_redirects {
+            return Ok(None);
+        }
+        let Some(location) = response.headers().get(LOCATION) else { return Ok(None) };
+        let next = location.to_str().ok().and_then(|location| url.join(location).ok());
+        next.map(Some)
+            .ok_or_else(|| ScrapeError::Connect("redirected to something that is no URL".to_owned()))
+    }
+
+    /// Reads the body of the answer that counts, and keeps the connection if it can be used again.
+    async fn read(
+        &mut self,
+        mut connection: Connection,
+        response: Response<Incoming>,
+    ) -> Result<Exposition, ScrapeError> {
+        if response.status() != StatusCode::OK {
+            return Err(ScrapeError::Status(response.status().as_u16()));
+        }
+        let gzip = is_gzip(response.headers())?;
+        let announced =
+            response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        let client = Arc::clone(&self.client);
+        let mut buffer = Buffer::new(&client.memory, client.body_limit);
+        match announced {
+            Some(size) => buffer.expect(size).await?,
+            // A little more than last time, and never a refusal: it is only a guess.
+            None => buffer.prepare(self.body_bytes + self.body_bytes / 16).await?,
+        }
+        let mut body = response.into_body();
+        while let Some(data) = connection.data(&mut body).await {
+            buffer.push(&data.map_err(|e| broken(&e))?).await?;
+        }
+        self.idle = Some(connection);
+        self.body_bytes = buffer.len();
+        if gzip {
+            let compressed = buffer.finish();
+            let mut plain = Buffer::new(&client.memory, client.body_limit);
+            plain.decompress(&compressed.body).await?;
+            buffer = plain;
+        }
+        Ok(buffer.finish())
+    }
+}
+
+fn is_gzip(headers: &HeaderMap) -> Result<bool, ScrapeError> {
+    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Ok(false) };
+    match encoding.to_str().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "gzip" | "x-gzip" => Ok(true),
+        "" | "identity" => Ok(false),
+        other => Err(ScrapeError::Decompress(format!("Content-Encoding {other:?} was not asked for"))),
+    }
+}
+
+/// The connection broke, or what came is no HTTP.
+fn broken(error: &hyper::Error) -> ScrapeError {
+    let text = chain(error);
+    if error.is_parse() {
+        ScrapeError::Connect(format!("the answer is no HTTP: {text}"))
+    } else {
+        ScrapeError::Truncated(text)
+    }
+}

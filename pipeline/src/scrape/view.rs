@@ -1,0 +1,88 @@
+//! The targets of all jobs as they are now, for people: `/targets`, `agent targets`, and warnings said once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::metrics::Metrics;
+use super::targets::{DropReason, JobTargets};
+use crate::model::labels::Labels;
+
+/// The targets of all jobs; a handle that can be cloned and always shows the present.
+#[derive(Clone, Debug, Default)]
+pub struct TargetsView {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By position in the configuration.
+    jobs: Vec<Arc<JobTargets>>,
+    /// Label sets that several targets share, and that was said.
+    shared_labels: HashMap<Labels, usize>,
+}
+
+impl TargetsView {
+    /// The targets of every job, in the order of the configuration; how they are is in `Target::last`.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<Arc<JobTargets>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).jobs.clone()
+    }
+
+    /// Replaces the targets of one job, counts them, and says what is new and wrong with them.
+    pub(super) fn replace(&self, position: usize, targets: JobTargets, metrics: &Metrics) {
+        let count = |state: &str, count: usize| {
+            let gauge = metrics.targets.with_label_values(&[targets.job.as_str(), state]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        count("active", targets.active.len());
+        count("dropped", targets.dropped.len());
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.jobs.len() <= position {
+            inner.jobs.resize_with(position + 1, Arc::default);
+        }
+        let targets = Arc::new(targets);
+        if let Some(job) = inner.jobs.get_mut(position) {
+            let before = std::mem::replace(job, Arc::clone(&targets));
+            warn_of_dropped(&before, &targets);
+        }
+        inner.warn_of_shared_labels();
+    }
+}
+
+impl Inner {
+    /// Targets that end with equal labels are all scraped, as in Prometheus, and their samples cannot be told apart.
+    fn warn_of_shared_labels(&mut self) {
+        let mut counts: HashMap<Labels, usize> = HashMap::new();
+        for active in self.jobs.iter().flat_map(|job| &job.active) {
+            *counts.entry(active.target.labels.clone()).or_default() += 1;
+        }
+        counts.retain(|_, count| *count > 1);
+        for (labels, count) in &counts {
+            if !self.shared_labels.contains_key(labels) {
+                let (job, instance) = (labels.value("job"), labels.value("instance"));
+                tracing::warn!(
+                    job,
+                    instance,
+                    count,
+                    "several targets have equal labels: tell them apart by relabel_configs"
+                );
+            }
+        }
+        self.shared_labels = counts;
+    }
+}
+
+/// Says of every target that cannot be scraped why, unless that was said before.
+fn warn_of_dropped(before: &JobTargets, now: &JobTargets) {
+    for dropped in &now.dropped {
+        if dropped.reason == DropReason::Relabelling || before.dropped.contains(dropped) {
+            continue;
+        }
+        let address = dropped.discovered.value("__address__");
+        tracing::warn!(job = %now.job, address, error = %dropped.reason, "a target is not scraped");
+    }
+    if let Some(limit) = now.limit_exceeded.filter(|_| before.limit_exceeded.is_none()) {
+        let targets = now.active.len();
+        tracing::error!(job = %now.job, targets, limit, "more targets than target_limit: none of them is scraped");
+    }
+}
