@@ -61,6 +61,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
+    /// A dry run instead of running
     #[arg(long, help = "Scrape every target once and show what would be shipped", long_help = DRY_RUN)]
     pub dry_run: bool,
 
@@ -68,6 +69,7 @@ pub struct Cli {
     #[arg(long, requires = "dry_run", value_name = "FORMAT")]
     pub format: Option<Format>,
 
+    /// What is logged
     #[arg(long, global = true, value_name = "LEVEL", help = LEVEL)]
     pub log_level: Option<String>,
 

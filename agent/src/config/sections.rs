@@ -193,13 +193,10 @@ fn unknown_sections(tree: &Map<String, Value>, decoder: &mut Decoder<'_>) {
 fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpose) {
     let mut say = |section: Path, problems: Vec<(String, String)>| {
         for (below, text) in problems {
-            let section = section.to_string();
-            let joint = if section.is_empty() || below.is_empty() { "" } else { "." };
+            let joint = if section.0.is_empty() || below.is_empty() { "" } else { "." };
             let path = format!("{section}{joint}{below}");
-            // What was taken out looks like its default here, so that nothing can be said about it.
-            let is_taken = |key: &String| mentions(&path, key) || mentions(&text, key);
-            let unneeded = !purpose.needs(path.split('.').next().unwrap_or_default());
-            if !decoder.taken.iter().any(is_taken) && !unneeded {
+            let needed = purpose.needs(path.split('.').next().unwrap_or_default());
+            if needed && decoder.can_judge(&section, &path, &text) {
                 let text = text + &decoder.reveal.origin(&path);
                 decoder.problems.push(Problem { path, value: None, text });
             }
@@ -218,11 +215,6 @@ fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpo
     say(Path::root("parquet"), config.pipeline.parquet.check());
     say(Path::root("limits"), config.pipeline.limits.check());
     say(Path::default(), config.sinks.check());
-}
-
-/// Whether `text` names `key` as a word of its own.
-fn mentions(text: &str, key: &str) -> bool {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == key)
 }
 
 /// What is allowed and yet better mended.
