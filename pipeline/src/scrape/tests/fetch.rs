@@ -247,6 +247,20 @@ async fn secret_files_are_read_at_each_scrape() {
     }
 }
 
+#[test]
+fn secrets_are_not_printed() {
+    for yaml in [
+        "bearer_token: hunter2, http_headers: {X: {secrets: [hunter2]}}",
+        "basic_auth: {username: a, password: hunter2}",
+        "basic_auth: {username_file: a, password: hunter2}",
+    ] {
+        let job = job(yaml);
+        let headers = super::super::secrets::Headers::new(&job.config).unwrap();
+        let shown = format!("{headers:?} {job:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("YTpodW50ZXIy"), "{yaml}: {shown}");
+    }
+}
+
 fn redirect(location: &str) -> Vec<u8> {
     format!("HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n").into_bytes()
 }
