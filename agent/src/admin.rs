@@ -28,7 +28,17 @@ use crate::telemetry;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where the agent's own HTTP server listens. Loopback, because it needs no password; in a cluster 0.0.0.0:9598.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
+}
+
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format!(
+            "{text:?} is not an IP address with a port: write it like 127.0.0.1:9598"
+        ))
+    })
 }
 
 impl Default for Config {

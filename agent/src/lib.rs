@@ -1,5 +1,201 @@
-//! The agent.
+//! The process: builds the pipeline and the sinks, connects them by a bounded queue, and stops them in order.
+//!
+//! ```text
+//! config > pipeline ==objects==> sinks        beside them: admin (HTTP), telemetry (logs, metrics)
+//! ```
+//!
+//! Everything that one command of the command line does is in `commands`; `main` owns the exit code.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
 
 pub mod admin;
-pub mod config;
+mod clock;
+pub mod dry_run;
+pub mod samples;
+mod signals;
+pub mod targets;
 pub mod telemetry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipeline::Pipeline;
+use pipeline::scrape::Render;
+use prometheus::Registry;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use config::{Config, Loaded};
+
+/// Objects between the pipeline and the sinks. The sinks take them as fast as the disk does; two bridge a pause, and more
+/// would only be lost in a crash.
+const OBJECTS_MAX: usize = 2;
+
+/// What the pipeline and the sinks may take in all to stop, above the sinks' own deadline.
+const STOP_MAX: Duration = Duration::from_secs(3);
+
+/// Why the agent cannot start or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A metric cannot be registered, which is a defect.
+    #[error("cannot register metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// The HTTP server cannot listen.
+    #[error(transparent)]
+    Admin(#[from] admin::Error),
+    /// The pipeline cannot start or ended early.
+    #[error("the pipeline failed")]
+    Pipeline(#[from] pipeline::Error),
+    /// The sinks cannot start or ended early.
+    #[error("the sinks failed")]
+    Sinks(#[from] sinks::Error),
+    /// A part ended although nobody asked it to, which is a defect.
+    #[error("{0} ended early")]
+    Ended(&'static str),
+    /// A task panicked, which is a defect.
+    #[error("a task failed")]
+    Task(#[from] tokio::task::JoinError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals")]
+    Signals(#[source] std::io::Error),
+    /// A second signal came.
+    #[error("stopped at once by a second signal: samples not yet in the spool are lost")]
+    Interrupted,
+    /// Stopping took too long.
+    #[error("not stopped within {0:?}: samples not yet in the spool may be lost")]
+    Deadline(Duration),
+}
+
+/// Runs until SIGTERM or SIGINT, then stops in order; a second signal ends it at once.
+///
+/// # Errors
+/// When the agent cannot start, when a part ends early, and on the second signal.
+pub async fn run_until_signal(loaded: Loaded) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    let signals = signals::listen().map_err(Error::Signals)?;
+    tokio::select! {
+        ended = run(loaded, stop.clone()) => ended,
+        () = signals.handle(&stop) => Err(Error::Interrupted),
+    }
+}
+
+/// Runs until `stop`, then stops in order: no more scrapes, the open batch sealed, everything spooled and uploaded until
+/// the deadline. What is left stays in the spool.
+///
+/// # Errors
+/// When the agent cannot start, and when a part ends early.
+pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
+    let Loaded { config, warnings, source } = loaded;
+    for warning in &warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    let registry = telemetry::registry()?;
+    let listener = admin::bind(&config.server).await?;
+    let sink_metrics = Arc::new(sinks::Metrics::new(&registry)?);
+    let sinks = sinks::open(&config.sinks, telemetry::VERSION, sink_metrics)?;
+    let own = config.internal_metrics.then(|| own_metrics(&registry));
+    let pipeline = Pipeline::new(&config.pipeline, own, &sinks.writer(), &config.cluster_id, &registry)?;
+    let views = views(registry, &pipeline, &sinks, stop.clone());
+    tracing::info!(
+        version = telemetry::VERSION,
+        config = %source,
+        jobs = config.pipeline.scrape_configs.len(),
+        listen = %config.server.listen,
+        memory_bytes_max = memory_bytes_max(&config),
+        "agent started"
+    );
+    let (sender, objects) = mpsc::channel(OBJECTS_MAX);
+    let mut parts = JoinSet::new();
+    let pipeline_stop = stop.clone();
+    parts.spawn(
+        async move { ("the pipeline", pipeline.run(sender, pipeline_stop).await.map_err(Error::from)) },
+    );
+    let sinks_stop = stop.clone();
+    parts.spawn(async move { ("the sinks", sinks.run(objects, sinks_stop).await.map_err(Error::from)) });
+    // The server answers until everything else has ended.
+    let served = CancellationToken::new();
+    let serving = admin::serve(listener, views, served.clone());
+    let running = async {
+        let ended = join(parts, &stop).await;
+        served.cancel();
+        ended
+    };
+    let (ended, ()) = tokio::join!(running, serving);
+    tracing::info!("agent stopped");
+    ended
+}
+
+/// Waits for all parts. The first that fails, or ends before it was asked to, stops the others.
+async fn join(
+    mut parts: JoinSet<(&'static str, Result<(), Error>)>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let all = async {
+        let mut outcome = Ok(());
+        while let Some(joined) = parts.join_next().await {
+            let ended = match joined {
+                Ok((part, Ok(()))) if !stop.is_cancelled() => Err(Error::Ended(part)),
+                Ok((_, ended)) => ended,
+                Err(panicked) => Err(panicked.into()),
+            };
+            if let Err(error) = ended {
+                tracing::error!(
+                    error = commands::with_causes(&error),
+                    "stopping: a part of the agent ended early"
+                );
+                stop.cancel();
+                outcome = outcome.and(Err(error));
+            }
+        }
+        outcome
+    };
+    let limit = sinks::DRAIN + STOP_MAX;
+    let deadline = async {
+        stop.cancelled().await;
+        tokio::time::sleep(limit).await;
+    };
+    tokio::select! {
+        outcome = all => outcome,
+        () = deadline => Err(Error::Deadline(limit)),
+    }
+}
+
+/// What the HTTP server shows.
+fn views(
+    registry: Registry,
+    pipeline: &Pipeline,
+    sinks: &sinks::Sinks,
+    stop: CancellationToken,
+) -> Arc<admin::Views> {
+    let targets = pipeline.targets();
+    let status = sinks.status();
+    Arc::new(admin::Views {
+        registry,
+        not_ready: Box::new(move || {
+            let stopping = stop.is_cancelled().then(|| "stopping".to_owned());
+            stopping.into_iter().chain(status.get().not_ready).collect()
+        }),
+        targets: Box::new(move || targets::view(&targets.jobs())),
+    })
+}
+
+/// The agent's own metrics as an exposition, for the job `agent`.
+fn own_metrics(registry: &Registry) -> Render {
+    let registry = registry.clone();
+    Arc::new(move || telemetry::render(&registry).into_bytes())
+}
+
+/// The sum of all limits: what the process holds at the very most, bytes. In practice far less.
+fn memory_bytes_max(config: &Config) -> u64 {
+    const SERIES_BYTES: u64 = 300;
+    const ROW_BYTES: u64 = 20;
+    let pipeline = &config.pipeline;
+    let batch = pipeline.batch.max_rows.saturating_mul(ROW_BYTES);
+    // In the queue, the one being encoded, and the one being written or sent.
+    let objects = pipeline.batch.max_bytes.0.saturating_mul(OBJECTS_MAX as u64 + 2);
+    let series = pipeline.limits.max_series.saturating_mul(SERIES_BYTES);
+    [pipeline.limits.max_body_bytes.0, batch, objects, series].into_iter().fold(0, u64::saturating_add)
+}

@@ -1,1 +1,43 @@
-fn main() {}
+//! Arguments, runtime and exit codes.
+//!
+//! 0: all is well. 1: a failure, or a target that did not answer a dry run. 2: the configuration or the command line is
+//! refused.
+
+use std::io::{Write, stderr, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agent::cli::Cli;
+use agent::commands::{self, Outcome};
+use agent::config::Environment;
+use anyhow::Context;
+use clap::Parser;
+
+/// How long blocking work may go on after everything has been stopped, such as a write to a disk that hangs.
+const LINGER: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    // Prints help, version and mistakes itself; its exit code for mistakes is 2.
+    let cli = Cli::parse();
+    match execute(cli) {
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
+        Ok(Outcome::TargetsDown) => ExitCode::from(1),
+        Ok(Outcome::Refused) => ExitCode::from(2),
+        Err(error) => {
+            // If nobody reads stderr, the exit code still says it.
+            let _ = writeln!(stderr(), "error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn execute(cli: Cli) -> anyhow::Result<Outcome> {
+    // One TLS provider for everything; a second installation would be the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let environment = Environment::of_process();
+    let outcome = runtime.block_on(commands::execute(cli, &environment, &mut stdout(), &mut stderr()));
+    runtime.shutdown_timeout(LINGER);
+    Ok(outcome?)
+}

@@ -35,6 +35,12 @@ impl Key {
         };
         Self { unix, name }
     }
+
+    /// Whether it is a key of `writer`.
+    #[must_use]
+    pub fn is_of(&self, writer: &str) -> bool {
+        self.name.strip_prefix(writer).is_some_and(|rest| rest.starts_with('-'))
+    }
 }
 
 impl fmt::Display for Key {
@@ -61,4 +67,63 @@ impl FromStr for Key {
 #[must_use]
 pub fn is_writer(id: &str) -> bool {
     (1..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_written_as_the_queue_expects_it() {
+        let key = Key::next(None, 1_795_303_367, "w0", 1_795_303_000);
+        assert_eq!(key.to_string(), "1795303367/w0-1795303000.parquet");
+        assert!(key.is_of("w0") && !key.is_of("w") && !key.is_of("w00"));
+        assert_eq!(Key::next(None, 7, "a", 8).to_string(), "0000000007/a-0000000008.parquet");
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for text in [
+            "",
+            "1795303367",
+            "179530336/a",
+            "1795303367/",
+            "events/1.parquet",
+            "+795303367/a",
+            "1795303367a/a",
+        ] {
+            assert!(text.parse::<Key>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn writers_are_lower_case_and_digits() {
+        for (id, expected) in
+            [("w0", true), ("k3j2h1g0f9", true), ("", false), ("W", false), ("a-b", false), ("ä", false)]
+        {
+            assert_eq!(is_writer(id), expected, "{id}");
+        }
+        assert!(is_writer(&"a".repeat(32)) && !is_writer(&"a".repeat(33)));
+    }
+
+    proptest! {
+        #[test]
+        fn keys_strictly_increase_as_texts(
+            steps in proptest::collection::vec((0_i64..9_999_999_000, "[a-z0-9]{1,4}", 0_u64..9_999_999_999), 1..50),
+        ) {
+            let mut last: Option<Key> = None;
+            for (now, writer, sequence) in steps {
+                let key = Key::next(last.as_ref(), now, &writer, sequence);
+                prop_assert_eq!(key.to_string().parse::<Key>(), Ok(key.clone()));
+                if let Some(last) = &last {
+                    prop_assert!(key.to_string() > last.to_string(), "{} after {}", key, last);
+                    prop_assert!(key > *last);
+                    prop_assert!(key.unix <= now.max(last.unix + 1), "no further ahead than needed");
+                }
+                last = Some(key);
+            }
+        }
+    }
 }

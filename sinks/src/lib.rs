@@ -7,17 +7,18 @@
 //! Takes sealed objects from a bounded queue, keeps them on disk, and uploads them in order, one at a time, each
 //! until a receipt. Never looks into an object. Modules are declared in the order data passes.
 
+mod blocking;
 mod clock;
 pub mod file;
 pub mod key;
 pub mod metrics;
-pub mod retry;
+mod retry;
 mod run;
 pub mod s3;
 pub mod spool;
 pub mod status;
 pub mod store;
-pub mod upload;
+mod upload;
 
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@ use prometheus::{
 
 /// Why objects were dropped: the label `reason` of the `agent_spool_dropped_*` counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drop {
+pub enum DropReason {
     /// The spool was full and this was the oldest object.
     SpoolFull,
     /// The checksum of the file did not match; set aside as `*.corrupt`.
@@ -17,7 +17,7 @@ pub enum Drop {
     NotWritten,
 }
 
-impl Drop {
+impl DropReason {
     /// Every reason, so that each counter is there from the start.
     const ALL: [Self; 4] = [Self::SpoolFull, Self::Corrupt, Self::Rejected, Self::NotWritten];
 
@@ -125,7 +125,7 @@ impl Metrics {
             retry_wait_seconds: new
                 .seconds("agent_retry_wait_seconds_total", "Time between upload attempts.")?,
         };
-        for drop in Drop::ALL {
+        for drop in DropReason::ALL {
             metrics.drop_objects(drop, 0, 0);
         }
         for result in ["success", "failure"] {
@@ -135,7 +135,7 @@ impl Metrics {
     }
 
     /// Counts dropped objects and the samples in them.
-    pub fn drop_objects(&self, drop: Drop, objects: u64, samples: u64) {
+    pub fn drop_objects(&self, drop: DropReason, objects: u64, samples: u64) {
         self.dropped_objects.with_label_values(&[drop.reason()]).inc_by(objects);
         self.dropped_samples.with_label_values(&[drop.reason()]).inc_by(samples);
     }

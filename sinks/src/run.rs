@@ -1,15 +1,23 @@
 //! Opening and running the sinks: the spool, the upload, and what the upload needs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pipeline::model::object::{Object, Writer};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::Config;
-use crate::metrics::Metrics;
-use crate::status::StatusHandle;
+use crate::file;
+use crate::metrics::{DropReason, Metrics};
+use crate::retry::{Backoff, Policy};
+use crate::s3::{self, S3};
+use crate::spool::{self, Lock, Spool};
+use crate::status::{CredentialsStatus, Place, Progress, Sources, StatusHandle};
+use crate::store::Store;
+use crate::upload::Uploader;
+use crate::{Config, clock};
 
 /// How long uploading goes on after the stop: a container gets 30 s between SIGTERM and SIGKILL.
 pub const DRAIN: Duration = Duration::from_secs(25);
@@ -17,15 +25,67 @@ pub const DRAIN: Duration = Duration::from_secs(25);
 /// Why the sinks could not be opened or ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// todo
-    #[error("todo")]
-    Todo,
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+    /// S3 or the source of credentials cannot be set up.
+    #[error("{0}")]
+    S3(String),
+    /// The section `sink` names no destination, or two.
+    #[error("sink needs exactly one destination: s3 or file")]
+    Sink,
+    /// A part ended that should not have.
+    #[error("{0} ended early, which is a defect of the agent")]
+    Ended(&'static str),
 }
 
 /// The opened sinks: the spool is locked and knows who writes.
+#[derive(Debug)]
 pub struct Sinks {
-    writer: Writer,
+    lock: Lock,
+    spool: Arc<Spool>,
+    store: StoreKind,
+    progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
     status: StatusHandle,
+}
+
+/// The two kinds of store.
+#[derive(Clone, Debug)]
+pub(crate) enum StoreKind {
+    S3(Arc<S3>),
+    File(Arc<file::Directory>),
+}
+
+impl StoreKind {
+    /// Why nothing could be delivered now, as far as the store knows.
+    pub(crate) fn problem(&self) -> Option<String> {
+        match self {
+            Self::S3(s3) => s3.problem(),
+            Self::File(_) => None,
+        }
+    }
+
+    pub(crate) fn credentials(&self) -> Option<CredentialsStatus> {
+        match self {
+            Self::S3(s3) => s3.credentials_status(),
+            Self::File(_) => None,
+        }
+    }
+
+    pub(crate) fn place(&self) -> Option<Place> {
+        match self {
+            Self::S3(s3) => s3.place(),
+            Self::File(directory) => Some(directory.place()),
+        }
+    }
+
+    pub(crate) fn clock_offset(&self) -> Option<f64> {
+        match self {
+            Self::S3(s3) => s3.clock_offset(),
+            Self::File(_) => Some(0.0),
+        }
+    }
 }
 
 /// Opens the spool, takes its lock, and prepares the store. Blocks on the disk; nothing is sent yet.
@@ -35,15 +95,31 @@ pub struct Sinks {
 /// # Errors
 /// When the spool is in use by another process or cannot be used, and when the store's configuration is unusable.
 pub fn open(config: &Config, version: &str, metrics: Arc<Metrics>) -> Result<Sinks, Error> {
-    let _ = (config, version, metrics);
-    Err(Error::Todo)
+    let store = match (&config.sink.s3, &config.sink.file) {
+        (Some(s3), None) => {
+            StoreKind::S3(Arc::new(s3::open(s3, &config.credentials, version, &metrics).map_err(Error::S3)?))
+        }
+        (None, Some(file)) => StoreKind::File(Arc::new(file::Directory::new(PathBuf::clone(&file.dir)))),
+        _ => return Err(Error::Sink),
+    };
+    let opened = clock::wall_seconds();
+    let (spool, lock) = Spool::open(&config.spool, config.writer(), opened, Arc::clone(&metrics))?;
+    let (spool, progress) = (Arc::new(spool), Arc::new(Progress::default()));
+    let status = StatusHandle::new(Sources {
+        spool: Arc::clone(&spool),
+        progress: Arc::clone(&progress),
+        store: store.clone(),
+        metrics: Arc::clone(&metrics),
+        opened,
+    });
+    Ok(Sinks { lock, spool, store, progress, metrics, status })
 }
 
 impl Sinks {
     /// Who writes, and the sequence number of the next object.
     #[must_use]
     pub fn writer(&self) -> Writer {
-        self.writer.clone()
+        self.spool.writer()
     }
 
     /// Where to ask how things are, now and after `run` has ended.
@@ -59,7 +135,122 @@ impl Sinks {
     /// # Errors
     /// When a part ends early, which is a defect of the agent and must end the process.
     pub async fn run(self, objects: mpsc::Receiver<Object>, stop: CancellationToken) -> Result<(), Error> {
-        let _ = (objects, stop);
-        Err(Error::Todo)
+        let Self { lock, spool, store, progress, metrics, status: _ } = self;
+        let run = Run { spool, progress, metrics };
+        let result = match store {
+            StoreKind::File(directory) => {
+                run.until_done(directory, std::future::pending(), objects, stop).await
+            }
+            StoreKind::S3(s3) => {
+                let refresher = Arc::clone(&s3);
+                let refreshing = async move { refresher.keep_credentials().await };
+                run.until_done(s3, refreshing, objects, stop).await
+            }
+        };
+        drop(lock);
+        result
+    }
+}
+
+/// What the parts share.
+struct Run {
+    spool: Arc<Spool>,
+    progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
+}
+
+impl Run {
+    /// Runs the parts beside each other in this one task: none can die unseen.
+    async fn until_done<S: Store>(
+        self,
+        store: Arc<S>,
+        refreshing: impl Future<Output = ()>,
+        objects: mpsc::Receiver<Object>,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let closed = CancellationToken::new();
+        let uploader = Uploader::new(
+            store,
+            Arc::clone(&self.spool),
+            Arc::clone(&self.progress),
+            Arc::clone(&self.metrics),
+        );
+        let receiving = async {
+            let left = receive(objects, &self.spool, &self.metrics, Policy::default(), &stop).await;
+            closed.cancel();
+            left
+        };
+        let deadline = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = closed.cancelled() => {}
+            }
+            sleep(DRAIN).await;
+        };
+        let work = async { tokio::join!(receiving, uploader.run(closed.cancelled())) };
+        tokio::select! {
+            _ = work => {}
+            () = deadline => self.say_what_is_left(),
+            () = refreshing => return Err(Error::Ended("the refresher of credentials")),
+        }
+        Ok(())
+    }
+
+    fn say_what_is_left(&self) {
+        let left = self.spool.status();
+        if left.objects > 0 {
+            let (objects, bytes) = (left.objects, left.bytes);
+            tracing::warn!(objects, bytes, "out of time, the spool keeps what is left for the next start");
+        }
+    }
+}
+
+/// Receives objects into the spool until the channel is closed. While the disk refuses, one object waits in
+/// memory and the queue fills, which is what holds the pipeline back.
+async fn receive(
+    mut objects: mpsc::Receiver<Object>,
+    spool: &Spool,
+    metrics: &Metrics,
+    policy: Policy,
+    stop: &CancellationToken,
+) {
+    while let Some(object) = objects.recv().await {
+        let unwritten = Unwritten { object: Some(&object), metrics };
+        let mut backoff = Backoff::new(policy);
+        let mut failed = false;
+        while let Err(error) = spool.add(&object).await {
+            metrics.spool_write_errors.inc();
+            if !std::mem::replace(&mut failed, true) {
+                let sequence = object.sequence;
+                tracing::error!(%error, sequence, stopping = stop.is_cancelled(), "cannot write to the spool, trying again");
+            }
+            sleep(backoff.next()).await;
+        }
+        if failed {
+            tracing::info!(sequence = object.sequence, "spool can be written again");
+        }
+        unwritten.done();
+    }
+}
+
+/// Counts an object as dropped if the process ends before the disk has taken it.
+struct Unwritten<'a> {
+    object: Option<&'a Object>,
+    metrics: &'a Metrics,
+}
+
+impl Unwritten<'_> {
+    fn done(mut self) {
+        self.object = None;
+    }
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        if let Some(object) = self.object {
+            let (sequence, samples) = (object.sequence, object.samples);
+            tracing::error!(sequence, samples, "dropped an object that the disk did not take in time");
+            self.metrics.drop_objects(DropReason::NotWritten, 1, samples);
+        }
     }
 }

@@ -1,9 +1,34 @@
 //! Objects on disk until they are delivered.
+//!
+//! Takes sealed objects, gives them out oldest first, and remembers across restarts who writes and which key was
+//! given last. Bounded: when full, the oldest object goes, never the one in flight, and is counted. The directory
+//! holds `lock`, `state.json` and one file per object, whose name says all that is needed of it.
 
-use std::path::PathBuf;
+mod files;
+mod state;
+#[cfg(test)]
+pub(crate) mod tests;
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use pipeline::model::object::{Object, Writer};
 use pipeline::model::units::Size;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::blocking::blocking;
+use crate::clock;
+use crate::metrics::{DropReason, Metrics};
+use crate::status::SpoolStatus;
+use files::Name;
+pub(crate) use state::InFlight;
+use state::State;
 
 /// Section `spool`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -28,17 +53,385 @@ impl Config {
     pub fn check(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         if self.dir.as_os_str().is_empty() {
-            problems.push((
-                "dir".into(),
-                "is empty: name the directory that keeps objects until they are delivered".into(),
-            ));
+            let text = "is empty: name the directory that keeps objects until they are delivered";
+            problems.push(("dir".into(), text.into()));
         }
         if self.max_bytes.0 == 0 {
-            problems.push((
-                "max_bytes".into(),
-                "is 0, so that nothing could be kept: 2GiB is the default".into(),
-            ));
+            let text = "is 0, so that nothing could be kept: 2GiB is the default";
+            problems.push(("max_bytes".into(), text.into()));
         }
         problems
     }
+}
+
+/// Why the spool cannot be opened. Each ends the process.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process has the lock.
+    #[error("spool {} is in use by another process: stop it, or give each its own spool.dir", dir.display())]
+    Locked {
+        /// The spool's directory.
+        dir: PathBuf,
+    },
+    /// The disk refused.
+    #[error("cannot {action} at {}: {problem}; spool.dir needs a directory that the agent may write to", path.display())]
+    Unusable {
+        /// What was attempted.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        problem: String,
+    },
+    /// The state is of another version.
+    #[error("{} has version {found}, this agent knows {known}: use the agent that wrote it, or another spool.dir", path.display())]
+    Version {
+        /// The state file.
+        path: PathBuf,
+        /// The version in the file.
+        found: u32,
+        /// The version of this code.
+        known: u32,
+    },
+}
+
+impl Error {
+    fn unusable(path: &Path, action: &'static str, error: &io::Error) -> Self {
+        Self::Unusable { action, path: path.to_owned(), problem: error.to_string() }
+    }
+}
+
+/// The lock on the directory; another process can have it when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock, which ends with it")] File);
+
+/// An object read back from disk and found to be what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SpooledObject {
+    /// Given when it was sealed.
+    pub sequence: u64,
+    /// Samples in it.
+    pub samples: u64,
+    /// CRC-32 of `bytes`, as computed at sealing.
+    pub crc32: u32,
+    /// The file.
+    pub bytes: Bytes,
+}
+
+/// The spool. Cheap to share; never blocks the runtime.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    dir: Arc<Path>,
+    bytes_max: u64,
+    metrics: Arc<Metrics>,
+    inner: Mutex<Inner>,
+    /// Woken when an object is added.
+    added: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    objects: BTreeMap<u64, Entry>,
+    bytes: u64,
+    samples: u64,
+    /// Sequence number above all that were ever here.
+    next_sequence: u64,
+    /// The object that is being uploaded: never dropped for space.
+    taken: Option<u64>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    name: Name,
+    bytes: u64,
+    written: SystemTime,
+}
+
+impl Spool {
+    /// Opens the directory, takes its lock, and finds what the last process left. Blocks on the disk.
+    ///
+    /// `writer` overrides the id that was made with the spool; `now` is the second that a new spool's sequence
+    /// starts with.
+    ///
+    /// # Errors
+    /// When another process has the lock, or the directory cannot be used.
+    pub(crate) fn open(
+        config: &Config,
+        writer: Option<&str>,
+        now: i64,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Lock), Error> {
+        let dir = config.dir.as_path();
+        let lock = files::lock(dir)?;
+        let mut state = open_state(dir, now)?;
+        if let Some(writer) = writer {
+            writer.clone_into(&mut state.writer);
+        }
+        let (found, largest) = files::scan(dir).map_err(|e| Error::unusable(dir, "list the objects", &e))?;
+        let next_sequence = largest.map_or(0, |n| n.saturating_add(1)).max(state.next_sequence);
+        state.next_sequence = next_sequence;
+        state::write(dir, &state).map_err(|e| Error::unusable(dir, "write the state", &e))?;
+        let taken = state.in_flight.as_ref().map(|object| object.sequence);
+        let inner = Inner { objects: BTreeMap::new(), bytes: 0, samples: 0, next_sequence, taken, state };
+        let spool = Self {
+            dir: dir.into(),
+            bytes_max: config.max_bytes.0,
+            metrics,
+            inner: Mutex::new(inner),
+            added: Notify::new(),
+        };
+        spool.metrics.spool_bytes_max.set(i64::try_from(config.max_bytes.0).unwrap_or(i64::MAX));
+        spool.adopt(found);
+        Ok((spool, Lock(lock)))
+    }
+
+    /// Takes in the objects that were found at the start. Of two with one number the second is set aside.
+    fn adopt(&self, found: Vec<files::Found>) {
+        let mut inner = self.lock();
+        for files::Found { name, bytes, written } in found {
+            if inner.objects.contains_key(&name.sequence) {
+                let aside = files::set_aside(&self.dir, &name.text(), files::CORRUPT);
+                tracing::error!(
+                    file = name.text(),
+                    ?aside,
+                    "two spooled objects have one number, set one aside"
+                );
+                self.metrics.drop_objects(DropReason::Corrupt, 1, name.samples);
+                continue;
+            }
+            inner.insert(Entry { name, bytes, written });
+        }
+        if let (Some(oldest), count) = (inner.objects.keys().next(), inner.objects.len()) {
+            tracing::info!(objects = count, bytes = inner.bytes, oldest, "found objects of an earlier run");
+        }
+        self.measure(&inner);
+    }
+
+    /// Who writes, and the next sequence number.
+    pub(crate) fn writer(&self) -> Writer {
+        let inner = self.lock();
+        Writer { id: inner.state.writer.clone(), next_sequence: inner.next_sequence }
+    }
+
+    /// Writes an object, after making room for it.
+    ///
+    /// # Errors
+    /// When the disk refuses; the object is unchanged and may be tried again.
+    pub(crate) async fn add(&self, object: &Object) -> io::Result<()> {
+        let size = object.bytes.len() as u64;
+        if !self.make_room(size).await {
+            self.drop_full(object.sequence, object.samples);
+            return Ok(());
+        }
+        let name = Name { sequence: object.sequence, samples: object.samples, crc32: object.crc32 };
+        let (dir, bytes) = (Arc::clone(&self.dir), object.bytes.clone());
+        blocking(move || files::write(&dir, &name.text(), &bytes)).await?;
+        let mut inner = self.lock();
+        inner.insert(Entry { name, bytes: size, written: clock::wall() });
+        self.measure(&inner);
+        drop(inner);
+        self.added.notify_one();
+        Ok(())
+    }
+
+    /// Drops the oldest objects, except the one in flight, until `size` more bytes fit. False where they cannot.
+    async fn make_room(&self, size: u64) -> bool {
+        loop {
+            let oldest = {
+                let mut inner = self.lock();
+                if inner.bytes.saturating_add(size) <= self.bytes_max {
+                    return true;
+                }
+                let taken = inner.taken;
+                let oldest = inner.objects.keys().copied().find(|sequence| Some(*sequence) != taken);
+                let Some(entry) = oldest.and_then(|sequence| inner.remove(sequence)) else { return false };
+                self.measure(&inner);
+                entry
+            };
+            self.drop_full(oldest.name.sequence, oldest.name.samples);
+            self.unlink(oldest.name).await;
+        }
+    }
+
+    fn drop_full(&self, sequence: u64, samples: u64) {
+        tracing::error!(
+            sequence,
+            samples,
+            bytes_max = self.bytes_max,
+            "spool is full, dropped the oldest object"
+        );
+        self.metrics.drop_objects(DropReason::SpoolFull, 1, samples);
+    }
+
+    /// Waits for an object, and gives the oldest: read back, verified, and safe from being dropped for space until
+    /// [`Spool::delivered`] or [`Spool::reject`].
+    ///
+    /// # Errors
+    /// When the disk refuses to read, which may pass. A file that cannot be what was written is set aside and
+    /// counted instead, and the next one given.
+    pub(crate) async fn oldest(&self) -> io::Result<SpooledObject> {
+        loop {
+            let added = self.added.notified();
+            let Some(Entry { name, .. }) = self.take() else {
+                added.await;
+                continue;
+            };
+            let path = self.dir.join(name.text());
+            let read = move || std::fs::read(path).map(|bytes| (crc32fast::hash(&bytes), bytes));
+            match blocking(read).await {
+                Ok((crc32, bytes)) if crc32 == name.crc32 => {
+                    let Name { sequence, samples, .. } = name;
+                    return Ok(SpooledObject { sequence, samples, crc32, bytes: bytes.into() });
+                }
+                Ok(_) => self.discard(name.sequence, DropReason::Corrupt).await,
+                Err(e) if is_lost(&e) => self.discard(name.sequence, DropReason::Corrupt).await,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn take(&self) -> Option<Entry> {
+        let mut inner = self.lock();
+        let entry = inner.objects.values().next().copied();
+        inner.taken = entry.map(|entry| entry.name.sequence);
+        entry
+    }
+
+    /// The last key that was given.
+    pub(crate) fn last_key(&self) -> Option<String> {
+        self.lock().state.last_key.clone()
+    }
+
+    /// The object that the last key was given to; it may have been delivered since.
+    pub(crate) fn in_flight(&self) -> Option<InFlight> {
+        self.lock().state.in_flight.clone()
+    }
+
+    /// Remembers durably which key an object has. Returns when that would survive a loss of power.
+    ///
+    /// # Errors
+    /// When the disk refuses; what was remembered before stands.
+    pub(crate) async fn record(&self, in_flight: InFlight) -> io::Result<()> {
+        let state = {
+            let inner = self.lock();
+            let last_key = Some(in_flight.key.clone());
+            let next_sequence = inner.next_sequence;
+            State { writer: inner.state.writer.clone(), next_sequence, last_key, in_flight: Some(in_flight) }
+        };
+        let dir = Arc::clone(&self.dir);
+        let state = blocking(move || state::write(&dir, &state).map(|()| state)).await?;
+        self.lock().state = state;
+        Ok(())
+    }
+
+    /// Forgets an object that has arrived.
+    pub(crate) async fn delivered(&self, sequence: u64) {
+        let removed = self.lock().remove(sequence);
+        if let Some(entry) = removed {
+            self.unlink(entry.name).await;
+        }
+        self.measure(&self.lock());
+    }
+
+    /// Sets an object aside under a name that says why, and counts it.
+    pub(crate) async fn discard(&self, sequence: u64, reason: DropReason) {
+        let removed = self.lock().remove(sequence);
+        let Some(Entry { name, .. }) = removed else { return };
+        let ending = if reason == DropReason::Rejected { files::REJECTED } else { files::CORRUPT };
+        let dir = Arc::clone(&self.dir);
+        let aside = blocking(move || files::set_aside(&dir, &name.text(), ending)).await;
+        let file = format!("{}{ending}", name.text());
+        tracing::error!(
+            file,
+            samples = name.samples,
+            reason = reason.reason(),
+            ?aside,
+            "set an object aside"
+        );
+        self.metrics.drop_objects(reason, 1, name.samples);
+        self.measure(&self.lock());
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().objects.is_empty()
+    }
+
+    /// How full it is.
+    pub(crate) fn status(&self) -> SpoolStatus {
+        let inner = self.lock();
+        let age =
+            |entry: &Entry| clock::wall().duration_since(entry.written).unwrap_or_default().as_secs_f64();
+        SpoolStatus {
+            objects: inner.objects.len() as u64,
+            bytes: inner.bytes,
+            samples: inner.samples,
+            oldest_age: inner.objects.values().next().map(age),
+        }
+    }
+
+    async fn unlink(&self, name: Name) {
+        let path = self.dir.join(name.text());
+        if let Err(error) = blocking(move || std::fs::remove_file(path)).await {
+            tracing::error!(file = name.text(), %error, "cannot remove a spooled object");
+        }
+    }
+
+    fn measure(&self, inner: &Inner) {
+        self.metrics.spool_objects.set(i64::try_from(inner.objects.len()).unwrap_or(i64::MAX));
+        self.metrics.spool_bytes.set(i64::try_from(inner.bytes).unwrap_or(i64::MAX));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn insert(&mut self, entry: Entry) {
+        self.next_sequence = self.next_sequence.max(entry.name.sequence.saturating_add(1));
+        self.bytes = self.bytes.saturating_add(entry.bytes);
+        self.samples = self.samples.saturating_add(entry.name.samples);
+        self.objects.insert(entry.name.sequence, entry);
+    }
+
+    fn remove(&mut self, sequence: u64) -> Option<Entry> {
+        let entry = self.objects.remove(&sequence)?;
+        self.bytes = self.bytes.saturating_sub(entry.bytes);
+        self.samples = self.samples.saturating_sub(entry.name.samples);
+        Some(entry)
+    }
+}
+
+/// The state of an earlier run, or a new one: a damaged one is set aside, and a new writer begins, because who may
+/// have written what is no longer known.
+fn open_state(dir: &Path, now: i64) -> Result<State, Error> {
+    match state::read(dir)? {
+        state::Read::State(state) => return Ok(state),
+        state::Read::Missing => {}
+        state::Read::Damaged(problem) => {
+            files::set_aside(dir, state::FILE, files::CORRUPT)
+                .map_err(|e| Error::unusable(dir, "set the damaged state aside", &e))?;
+            tracing::error!(
+                file = state::FILE,
+                problem,
+                "the spool's state is damaged, a new writer id begins"
+            );
+        }
+    }
+    let next_sequence = u64::try_from(now).unwrap_or_default();
+    Ok(State { writer: new_writer(), next_sequence, last_key: None, in_flight: None })
+}
+
+/// Ten random characters of `[a-z0-9]`: 3.6e15 ids, so that two spools never share one by chance.
+fn new_writer() -> String {
+    let digit = || char::from_digit(fastrand::u32(..36), 36).unwrap_or('0');
+    std::iter::repeat_with(digit).take(10).collect()
+}
+
+/// Whether an object cannot be read now or later: the file is gone or the medium is bad.
+fn is_lost(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }

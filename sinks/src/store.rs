@@ -3,6 +3,8 @@
 //! Keys are relative: a store puts its own prefix in front. A store makes one attempt and says what to do next;
 //! retrying is not its business.
 
+pub mod conformance;
+
 use std::future::Future;
 
 use bytes::Bytes;

@@ -1,1 +1,12 @@
-//! Skeleton.
+//! The real agent against fakes that check what the real servers check. Every run closes the ledger: samples exposed
+//! are samples delivered or samples counted as dropped.
+
+mod bad_exporters;
+mod command_line;
+mod credentials;
+mod delivery;
+mod lifecycle;
+mod spool;
+mod stores;
+mod upload;
+mod world;

@@ -102,9 +102,12 @@ class Agent:
 
         wait_for("the run to be over", over, seconds + 10, 0.1)
 
-    def stop(self):
-        """SIGTERM between two scrapes: exit code and the seconds it took. No scrape is cut, so none may be missing."""
+    def pause(self):
+        """Waits for a moment between two scrapes: what was served is then what was scraped, and no scrape is cut."""
         wait_for("a pause between two scrapes", lambda: self.proxy.quiet_for(self.interval * 0.3), 30, 0.01)
+
+    def stop(self):
+        """SIGTERM: exit code and the seconds it took."""
         began = time.monotonic()
         code = self.process.signal_and_wait(signal.SIGTERM, 40)
         return code, time.monotonic() - began

@@ -41,13 +41,16 @@ def arguments():
 
 
 class Phase:
-    """One run of the agent, from start to exit."""
+    """One run of the agent, from start to exit: what it was served, and its own metrics just before the end."""
 
-    def __init__(self, began, ended, process):
+    def __init__(self, name, began, agent, metrics):
+        self.name = name
         self.began = began
-        self.ended = ended
-        self.cpu_seconds = process.cpu_seconds
-        self.rss_peak_kib = process.rss_peak_kib
+        self.ended = time.time()
+        self.bodies = agent.proxy.take()
+        self.metrics = metrics
+        self.cpu_seconds = agent.process.cpu_seconds
+        self.rss_peak_kib = agent.process.rss_peak_kib
 
 
 def say(text):
@@ -97,14 +100,17 @@ def run_phase(checks, agent, seconds, revocations, s3, name):
         say(f"{name}: revoking the credentials in use ({len(s3.puts)} PUTs so far)")
         s3.revoke()
     agent.watch(seconds - (seconds / (revocations + 1)) * revocations)
-    for path in ("/metrics", "/targets", "/healthz"):
+    for path in ("/targets", "/healthz"):
         checks.equal(f"{name}: {path} answers", agent.page(path)[0], 200)
     status, why = agent.page("/readyz")
     checks.equal(f"{name}: the agent is ready", (status, why if status != 200 else ""), (200, ""))
+    agent.pause()
+    status, metrics = agent.page("/metrics")
+    checks.equal(f"{name}: /metrics answers", status, 200)
     code, took = agent.stop()
     checks.equal(f"{name}: SIGTERM ends the agent with exit code 0", code, 0)
     checks.that(f"{name}: the agent ends within its deadline", took < 30, f"{took:.1f} s")
-    return Phase(began, time.time(), agent.process)
+    return Phase(name, began, agent, metrics)
 
 
 def run(options, checks, closing):
@@ -132,11 +138,12 @@ def run(options, checks, closing):
     second = run_phase(checks, agent, options.seconds * 0.25, 0, s3, "second phase")
     checks.none("the proxy had no trouble", proxy.problems)
 
-    verify_run(checks, options, agent, proxy.take(), cedana, s3, (first, second))
+    verify_run(checks, options, agent, cedana, s3, (first, second))
 
 
-def verify_run(checks, options, agent, bodies, cedana, s3, phases):
+def verify_run(checks, options, agent, cedana, s3, phases):
     """All checks of what was delivered, and the figures."""
+    bodies = [body for phase in phases for body in phase.bodies]
     listing = s3.objects()
     checks.section("keys", verify.check_keys, checks, listing)
     say(f"reading {len(listing)} objects and {len(bodies)} bodies")
@@ -145,6 +152,8 @@ def verify_run(checks, options, agent, bodies, cedana, s3, phases):
     times = [(phase.began, phase.ended) for phase in phases]
     checks.section("flushes", verify.check_flushes, checks, objects, times, options.interval, options.max_age)
     served = checks.section("samples", verify.check_samples, checks, objects, bodies, agent.labels)
+    for phase in phases:
+        checks.section("ledger", verify.check_ledger, checks, phase, agent.labels)
     totals = checks.section("readers", verify.check_readers, checks, s3, objects)
     checks.section("uploads", verify.check_uploads, checks, s3.puts, cedana, listing, options.revocations)
     checks.section("credentials", verify.check_rotation, checks, s3.puts, cedana, times)

@@ -5,6 +5,8 @@ import math
 import re
 import struct
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from cedana_api import CLUSTER
 from delivered import CLICKHOUSE, COLUMNS, PARQUET, ClickHouse, DeliveredObject, rows_by_time, totals_of_rows
 from expected import REPORT, bits, differences, samples_of
@@ -143,6 +145,25 @@ def wrong_reports(rows, expected, body, target):
     }
     wrong = [(metric, found.get(metric), value) for metric, value in known.items() if found.get(metric) != value]
     return wrong + [(metric, "missing") for metric in REPORT - found.keys()]
+
+
+def check_ledger(checks, phase, target):
+    """The agent's own counters tell what it was served, and that it dropped nothing."""
+    own = {}
+    for family in text_string_to_metric_families(phase.metrics):
+        for sample in family.samples:
+            own[sample.name] = own.get(sample.name, 0) + sample.value
+    served = sum(len(samples_of(body.text(), target)) for body in phase.bodies)
+    known = {
+        "agent_samples_scraped_total": served,
+        "agent_samples_reported_total": len(phase.bodies) * len(REPORT),
+        "agent_lines_bad_total": 0,
+        "agent_samples_dropped_total": 0,
+        "agent_spool_dropped_samples_total": 0,
+        "agent_spool_write_errors_total": 0,
+    }
+    checks.equal(f"{phase.name}: the agent's counters say what was served, and nothing dropped",
+                 {name: own.get(name, "no such metric") for name in known}, known)
 
 
 def check_uploads(checks, puts, cedana, listing, revocations):

@@ -24,11 +24,33 @@ pub(crate) struct Decoder<'a> {
     /// Keys of Prometheus that are known and not supported.
     pub(crate) unsupported: &'a [&'a str],
     pub(crate) problems: Vec<Problem>,
-    /// Keys that were taken out somewhere: relations that speak of them are not judged.
-    pub(crate) taken: BTreeSet<String>,
+    /// What was taken out: relations that speak of it are not judged.
+    taken: Vec<Path>,
+    /// Sections in which elements of a list were taken out, so that positions in it are no longer those of the file.
+    shifted: Vec<Path>,
+    /// Where a variable could not be expanded, which has been reported already.
+    unset: BTreeSet<Path>,
 }
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
+    /// A decoder for a tree in which the texts at `unset` could not be expanded.
+    pub(crate) fn new(keys: &'a Keys, reveal: &'a Reveal, unset: BTreeSet<Path>) -> Self {
+        let taken = unset.iter().cloned().collect();
+        Self { keys, reveal, unsupported: &[], problems: Vec::new(), taken, shifted: Vec::new(), unset }
+    }
+
+    /// Whether a problem with the relations of what was read at `section` can be told: it must not come from what was
+    /// taken out, which looks like its default now.
+    pub(crate) fn can_judge(&self, section: &Path, path: &str, text: &str) -> bool {
+        let near = |taken: &&Path| taken.starts_with(section) || taken.starts_with(&Path::root("global"));
+        let spoken_of = |taken: &Path| {
+            let key = taken.keys().last().copied().unwrap_or_default();
+            mentions(path, key) || mentions(text, key)
+        };
+        let shifted = !section.0.is_empty() && self.shifted.contains(section);
+        !shifted && !self.taken.iter().filter(near).any(spoken_of)
+    }
+
     /// Reads the section at `base`, or `None` if nothing can be made of it.
     pub(crate) fn read<T: DeserializeOwned>(&mut self, base: &Path, value: Value) -> Option<T> {
         let mut section = Section { base, value, gone: BTreeMap::new(), mended: BTreeSet::new() };
@@ -51,6 +73,9 @@ impl Decoder<'_> {
     /// Mends or reports what was found, and takes it out. `None` if the section cannot be read without it.
     fn complain(&mut self, section: &mut Section<'_>, found: Place, complaint: Complaint) -> Option<()> {
         let whole = section.whole(&found.original);
+        if self.unset.contains(&whole) {
+            return section.remove(&found);
+        }
         match complaint {
             Complaint::UnknownField(key) => {
                 let key_at = if found.current.0.last() == Some(&Step::Key(key.clone())) {
@@ -61,7 +86,7 @@ impl Decoder<'_> {
                 let path = section.whole(&key_at.original);
                 let text = self.unknown(&path, &key);
                 self.problems.push(Problem::new(&path, text));
-                self.taken.insert(key);
+                self.taken.push(path);
                 section.remove(&key_at)
             }
             Complaint::Missing(key) => {
@@ -76,7 +101,10 @@ impl Decoder<'_> {
                 if section.mend(&found, &expected, self.reveal.was_expanded(&whole)) {
                     return Some(());
                 }
-                let text = format!("expected {}, found {kind}", message::plain(&expected));
+                let text = match message::plain(&expected) {
+                    expected if kind.is_empty() => format!("expected {expected}"),
+                    expected => format!("expected {expected}, found {kind}"),
+                };
                 self.report(section, &found, &whole, text)
             }
             Complaint::Other(text) => self.report(section, &found, &whole, text),
@@ -86,8 +114,9 @@ impl Decoder<'_> {
     fn report(&mut self, section: &mut Section<'_>, found: &Place, whole: &Path, text: String) -> Option<()> {
         let value = found.current.get(&section.value);
         self.problems.push(self.reveal.problem(whole, value, &text));
-        if let Some(Step::Key(key)) = whole.0.last() {
-            self.taken.insert(key.clone());
+        self.taken.push(whole.clone());
+        if matches!(whole.0.last(), Some(Step::Index(_))) {
+            self.shifted.push(section.base.clone());
         }
         section.remove(found)
     }
@@ -97,27 +126,42 @@ impl Decoder<'_> {
         if self.unsupported.contains(&key) {
             return "not supported yet: delete it".to_owned();
         }
-        let mut parent = path.keys();
-        parent.pop();
-        let below = self.keys.below(&parent, key);
-        if let Some(place) = below.first() {
+        let parent = path.keys();
+        let parent = parent.split_last().map_or(parent.as_slice(), |(_, parent)| parent);
+        let known = self.keys.at(parent);
+        if let Some(place) = self.keys.below(parent, key).first() {
             return format!("`{key}` belongs under `{place}`: indent it");
         }
-        let known = self.keys.at(&parent);
         if let Some((above, grandparent)) = parent.split_last()
             && self.keys.at(grandparent).iter().any(|k| k == key)
         {
             return format!("`{key}` belongs beside `{above}`, not under it: move it one level up");
         }
         if let Some(near) = nearest(key, known) {
-            self.taken.insert(near.clone());
+            self.taken.push(path.sibling(near));
             return format!("unknown key, did you mean `{near}`?");
         }
-        if known.is_empty() {
-            return "unknown key: nothing can stand here, delete it".to_owned();
+        let nested = known.iter().find_map(|place| {
+            let below = self.keys.at(&[parent, &[place.as_str()]].concat());
+            Some((place, nearest(key, below)?))
+        });
+        if let Some((place, near)) = nested {
+            return format!("unknown key, did you mean `{near}` under `{place}`?");
         }
-        format!("unknown key: delete it, or use one of {}", known.join(", "))
+        if let Some(section) = self.keys.below(&[], key).first() {
+            return format!("`{key}` belongs in the section `{section}`: move it there");
+        }
+        match known.len() {
+            0 => "unknown key: nothing can stand here, delete it".to_owned(),
+            1..=12 => format!("unknown key: delete it, or use one of {}", known.join(", ")),
+            _ => "unknown key: delete it (`agent default-config` has all that are known)".to_owned(),
+        }
     }
+}
+
+/// Whether `text` names `key` as a word of its own.
+fn mentions(text: &str, key: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == key)
 }
 
 /// The known key that a misspelt one was probably meant to be.

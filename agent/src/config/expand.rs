@@ -9,27 +9,32 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::environment::Environment;
-use super::problem::{Path, Problem};
+use super::problem::Path;
 
 /// Sections in which `$` belongs to regular expressions.
 const UNTOUCHED: [&str; 2] = ["relabel_configs", "metric_relabel_configs"];
 
-/// Expands every text of the tree. Returns, by path, how the changed ones stood in the file: that text is
-/// shown in complaints, since what a variable holds may be a secret.
-pub(crate) fn expand(
-    tree: &mut Value,
-    environment: &Environment,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<Path, String> {
-    let mut changed = BTreeMap::new();
+/// What came of expanding.
+#[derive(Debug, Default)]
+pub(crate) struct Expanded {
+    /// How the changed texts stood in the file, by path: that is shown in complaints, since what a variable holds
+    /// may be a secret.
+    pub(crate) written: BTreeMap<Path, String>,
+    /// The texts that could not be expanded and are left as they were.
+    pub(crate) failed: Vec<(Path, String)>,
+}
+
+/// Expands every text of the tree.
+pub(crate) fn expand(tree: &mut Value, environment: &Environment) -> Expanded {
+    let mut result = Expanded::default();
     walk(tree, &Path::default(), &mut |text, path| match expand_text(text, environment) {
         Ok(expanded) if expanded == *text => {}
         Ok(expanded) => {
-            changed.insert(path.clone(), std::mem::replace(text, expanded));
+            result.written.insert(path.clone(), std::mem::replace(text, expanded));
         }
-        Err(wrong) => problems.extend(wrong.into_iter().map(|wrong| Problem::new(path, wrong))),
+        Err(wrong) => result.failed.extend(wrong.into_iter().map(|wrong| (path.clone(), wrong))),
     });
-    changed
+    result
 }
 
 fn walk(value: &mut Value, path: &Path, change: &mut impl FnMut(&mut String, &Path)) {
@@ -142,11 +147,10 @@ mod tests {
     #[test]
     fn relabelling_rules_are_left_alone() {
         let mut tree = json!({"a": "${A}", "relabel_configs": [{"replacement": "${A}$1"}]});
-        let mut problems = Vec::new();
-        let changed = expand(&mut tree, &environment(), &mut problems);
+        let result = expand(&mut tree, &environment());
         assert_eq!(tree, json!({"a": "1", "relabel_configs": [{"replacement": "${A}$1"}]}));
-        assert_eq!(changed, BTreeMap::from([(Path::root("a"), "${A}".to_owned())]));
-        assert_eq!(problems, []);
+        assert_eq!(result.written, BTreeMap::from([(Path::root("a"), "${A}".to_owned())]));
+        assert_eq!(result.failed, []);
     }
 
     /// The tree with its texts blanked.
@@ -161,8 +165,7 @@ mod tests {
             let environment = Environment::from_pairs([("A", value.as_str()), ("a", "[b: c")]);
             let before = json!({"k": [text, {"n": format!("{text}${{A}}")}]});
             let mut after = before.clone();
-            let mut problems = Vec::new();
-            expand(&mut after, &environment, &mut problems);
+            expand(&mut after, &environment);
             prop_assert_eq!(shape(before), shape(after));
         }
 

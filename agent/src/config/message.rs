@@ -13,7 +13,7 @@ pub(crate) enum Complaint {
     Missing(String),
     /// Another type of value than expected.
     WrongType {
-        /// What stands there, without the value.
+        /// What stands there, without the value; empty where that says nothing.
         found: &'static str,
         /// What serde expected, in its words.
         expected: String,
@@ -40,7 +40,9 @@ pub(crate) fn parse(text: &str) -> Complaint {
     }
     let wrong = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
     if let Some((found, expected)) = wrong.and_then(|rest| rest.rsplit_once(", expected ")) {
-        return Complaint::WrongType { found: kind(found), expected: expected.to_owned() };
+        let numbers = kind(found).ends_with("number") && plain(expected).contains("number");
+        let found = if numbers { "" } else { kind(found) };
+        return Complaint::WrongType { found, expected: expected.to_owned() };
     }
     Complaint::Other(text.to_owned())
 }

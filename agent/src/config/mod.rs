@@ -1,4 +1,8 @@
-//! Configuration.
+//! The configuration: loaded, expanded, checked, with every problem reported at once.
+//!
+//! Takes a file or a built-in configuration and the environment; gives a [`Config`] that is known to be sound, or
+//! all problems with path, value and remedy. The environment is read here and nowhere else.
+
 mod decode;
 mod environment;
 mod expand;
@@ -6,7 +10,220 @@ mod keys;
 mod message;
 mod problem;
 mod reveal;
+mod sections;
+#[cfg(test)]
+mod tests;
 mod yaml;
+
+use std::fmt;
+use std::io::Read;
+use std::path::PathBuf;
+
+use serde_json::Value;
 
 pub use environment::Environment;
 pub use problem::Problem;
+
+use crate::admin;
+
+/// The complete configuration with every key commented, as `agent default-config` prints it.
+pub const DEFAULT: &str = include_str!("../../../deploy/config.yaml");
+
+/// What runs without a configuration outside Kubernetes.
+const LOCAL: &str = include_str!("local.yaml");
+
+/// What runs without a configuration inside Kubernetes.
+const KUBERNETES: &str = include_str!("kubernetes.yaml");
+
+/// The whole configuration. Every section belongs to the stage that it configures.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Sections `global`, `scrape_configs`, `batch`, `parquet` and `limits`.
+    pub pipeline: pipeline::Config,
+    /// Sections `spool`, `credentials` and `sink`.
+    pub sinks: sinks::Config,
+    /// Section `server`.
+    pub server: admin::Config,
+    /// Whether the agent's own metrics are shipped, as job `agent`.
+    pub internal_metrics: bool,
+    /// The column `cluster_id`, empty if nobody says.
+    pub cluster_id: String,
+}
+
+/// What the configuration is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Everything is needed.
+    Run,
+    /// Nothing is sent: credentials and a place to write to may be missing.
+    DryRun,
+}
+
+impl Purpose {
+    /// Whether a section has to be complete. Keys and types have to be right either way.
+    fn needs(self, section: &str) -> bool {
+        self == Self::Run || !["spool", "credentials", "sink", "server"].contains(&section)
+    }
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// Built in: the usual exporters of this machine, objects in `./agent-data`.
+    Local,
+    /// Built in: the exporters of the cluster, objects in S3.
+    Kubernetes,
+}
+
+impl Source {
+    /// The file given on the command line, or by `AGENT_CONFIG`, or else what is built in.
+    #[must_use]
+    pub fn choose(file: Option<PathBuf>, environment: &Environment) -> Self {
+        match file.or_else(|| environment.set("AGENT_CONFIG").map(PathBuf::from)) {
+            Some(file) => Self::File(file),
+            // Kubernetes sets it in every container.
+            None if environment.set("KUBERNETES_SERVICE_HOST").is_some() => Self::Kubernetes,
+            None => Self::Local,
+        }
+    }
+
+    /// Reads the text, no more of it than is taken.
+    fn text(&self) -> std::io::Result<String> {
+        match self {
+            Self::Local => Ok(LOCAL.to_owned()),
+            Self::Kubernetes => Ok(KUBERNETES.to_owned()),
+            Self::File(path) => {
+                let mut text = String::new();
+                let file = std::fs::File::open(path)?;
+                file.take(yaml::FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+                Ok(text)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Local => f.write_str("the built-in local configuration"),
+            Self::Kubernetes => f.write_str("the built-in Kubernetes configuration"),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error(
+        "cannot read the configuration {path:?}: name another by --config or AGENT_CONFIG, or make one by \
+             `agent default-config`"
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Something is wrong in it.
+    #[error("{}", report(.origin, .problems))]
+    Refused {
+        /// Where it came from.
+        origin: Source,
+        /// Everything that is wrong.
+        problems: Vec<Problem>,
+    },
+}
+
+/// All problems, one per line.
+fn report(origin: &Source, problems: &[Problem]) -> String {
+    let plural = if problems.len() == 1 { "problem" } else { "problems" };
+    let mut report = format!("{} {plural} in {origin}", problems.len());
+    for problem in problems {
+        report.push_str("\n  ");
+        report.push_str(&problem.to_string());
+    }
+    report
+}
+
+/// A sound configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is allowed and yet better mended.
+    pub warnings: Vec<Problem>,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// Loads the configuration.
+///
+/// # Errors
+/// When it cannot be read, and when anything is wrong in it: then with every problem.
+pub fn load(source: Source, environment: &Environment, purpose: Purpose) -> Result<Loaded, Error> {
+    let text = match (source.text(), &source) {
+        (Ok(text), _) => text,
+        (Err(error), Source::File(path)) => return Err(Error::Read { path: path.clone(), source: error }),
+        (Err(error), _) => return Err(Error::Read { path: PathBuf::new(), source: error }),
+    };
+    let (mut config, warnings) = match parse(&text, environment, purpose) {
+        Ok(parsed) => parsed,
+        Err(problems) => return Err(Error::Refused { origin: source, problems }),
+    };
+    if source == Source::Local {
+        config.pipeline.scrape_configs.iter_mut().for_each(|job| job.optional = true);
+    }
+    Ok(Loaded { config, warnings, source })
+}
+
+/// From text to configuration, or everything that is wrong.
+fn parse(
+    text: &str,
+    environment: &Environment,
+    purpose: Purpose,
+) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut tree = yaml::parse(text, &mut problems);
+    if tree.is_null() {
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        // An empty file says that every default will do.
+        tree = Value::Object(serde_json::Map::new());
+    }
+    let expanded = expand::expand(&mut tree, environment);
+    let Value::Object(mut tree) = tree else {
+        let text = "the configuration is no mapping: begin it with a section such as `scrape_configs:`";
+        problems.push(Problem::new(&problem::Path::default(), text));
+        return Err(problems);
+    };
+    let unset = expanded.failed.iter().map(|(path, _)| path.clone()).collect();
+    let needed = |path: &problem::Path| path.keys().first().is_none_or(|section| purpose.needs(section));
+    problems.extend(
+        expanded.failed.iter().filter(|(path, _)| needed(path)).map(|(path, text)| Problem::new(path, text)),
+    );
+    let variables = sections::fill_in(&mut tree, environment);
+    let keys = sections::keys();
+    let reveal = reveal::Reveal { written: expanded.written, variables };
+    let mut decoder = decode::Decoder::new(&keys, &reveal, unset);
+    let mut config = sections::read(&mut tree, &mut decoder, purpose);
+    problems.append(&mut decoder.problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    config.cluster_id = cluster_id(&config, environment);
+    let warnings = sections::warnings(&config, &reveal.variables);
+    Ok((config, warnings))
+}
+
+/// The external label of that name, or else the credentials' cluster id.
+fn cluster_id(config: &Config, environment: &Environment) -> String {
+    let label = config.pipeline.global.external_labels.get("cluster_id").map(String::as_str);
+    let credentials = config.sinks.credentials.cedana.as_ref().map(|cedana| cedana.cluster_id.as_str());
+    let given = label.or(credentials).filter(|id| !id.is_empty());
+    given.or_else(|| environment.set("CLUSTER_ID")).unwrap_or_default().to_owned()
+}

@@ -38,6 +38,18 @@ impl Path {
         Self(steps)
     }
 
+    /// The path of another key of the same mapping.
+    pub(crate) fn sibling(&self, key: &str) -> Self {
+        let mut steps = self.0.clone();
+        steps.pop();
+        Self(steps).key(key)
+    }
+
+    /// Whether this path is `start` or below it.
+    pub(crate) fn starts_with(&self, start: &Self) -> bool {
+        self.0.starts_with(&start.0)
+    }
+
     /// The keys on the path, indices left out: how the tree of known keys is addressed.
     pub(crate) fn keys(&self) -> Vec<&str> {
         let key = |step| match step {

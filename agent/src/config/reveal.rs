@@ -34,12 +34,20 @@ const HARMLESS: [&str; 5] = ["type", "username", "username_file", "files", "ceda
 pub(crate) struct Reveal {
     /// By path, how the value stood in the file before it was expanded.
     pub(crate) written: BTreeMap<Path, String>,
+    /// What does not stand in the file, and the variable that it was taken from.
+    pub(crate) variables: Vec<(Path, &'static str)>,
 }
 
 impl Reveal {
     /// Whether the value at this path holds what a variable held.
     pub(crate) fn was_expanded(&self, path: &Path) -> bool {
         self.written.contains_key(path)
+    }
+
+    /// The variable that the value at this path was taken from, as an addition to a complaint.
+    pub(crate) fn origin(&self, path: &str) -> String {
+        let variable = self.variables.iter().find(|(at, _)| at.to_string() == path);
+        variable.map_or(String::new(), |(_, variable)| format!(" (from the environment variable {variable})"))
     }
 
     /// A complaint about `value`, in which nothing is shown that must not be.
@@ -58,7 +66,8 @@ impl Reveal {
         };
         // Where the complaint names the value, it need not stand there twice.
         let shown = shown.filter(|shown| !shown.is_empty() && !text.contains(shown.as_str()));
-        Problem { path: path.to_string(), value: shown, text }
+        let path = path.to_string();
+        Problem { text: text + &self.origin(&path), path, value: shown }
     }
 }
 
@@ -135,7 +144,10 @@ mod tests {
     #[test]
     fn complaints_hide_what_must_be_hidden() {
         let check = |path: Path, value: &str, text: &str, expected: &str| {
-            let reveal = Reveal { written: BTreeMap::from([(Path::root("v"), "${V}".to_owned())]) };
+            let reveal = Reveal {
+                written: BTreeMap::from([(Path::root("v"), "${V}".to_owned())]),
+                ..Reveal::default()
+            };
             let problem = reveal.problem(&path, Some(&value.into()), text);
             assert_eq!(problem.to_string(), expected);
         };

@@ -63,6 +63,17 @@ fn expected(batch: &Batch, table: &SeriesTable, schema: &Schema) -> Vec<String> 
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
+/// The schema, and the kind, values and statistics of every column: what a reader plans by.
+fn footer(bytes: &Bytes) -> Vec<String> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+    let columns = reader.metadata().row_group(0).columns().iter().map(|c| {
+        let statistics = c.statistics().map(|s| (s.min_bytes_opt(), s.max_bytes_opt())).unwrap_or_default();
+        format!("{} {} {statistics:?}", c.column_path(), c.num_values())
+    });
+    let schema = format!("{:?}", reader.parquet_schema().root_schema());
+    std::iter::once(schema).chain(columns).collect()
+}
+
 fn series(pairs: &[(&str, &str)], metric_type: MetricType) -> Series {
     Series { labels: Labels::from_pairs(pairs.iter().copied()), metric_type }
 }
@@ -154,6 +165,12 @@ proptest! {
             let sequence = round as u64;
             let object = long_lived.encode(&batch, &table, sequence).unwrap().object;
             prop_assert_eq!(read_back(&object.bytes), expected(&batch, &table, &long_lived.schema));
+            let mut order = Order::default();
+            let rows = order.place(&batch, &table);
+            let columns = Columns::new(&rows, &table, &long_lived.schema);
+            let oracle = Bytes::from(oracle::write(&rows, &columns, &long_lived.schema));
+            prop_assert_eq!(read_back(&object.bytes), read_back(&oracle));
+            prop_assert_eq!(footer(&object.bytes), footer(&oracle));
             // An encoder that remembers nothing writes the same bytes.
             let fresh = encoder(Compression::Zstd).encode(&batch, &table, sequence).unwrap().object;
             prop_assert_eq!(object, fresh);

@@ -1,6 +1,282 @@
 //! `Store` on S3.
+//!
+//! Takes relative keys and puts in front what the configuration or the credentials say. One attempt per call: the
+//! SDK's own retries, identity cache and clock correction are off, because there is one layer of each: `upload`,
+//! `credentials` and `server_time`. Where the grant names another bucket or prefix later, new attempts go there;
+//! keys are relative, so they keep increasing in either place.
 
+mod classify;
+mod client;
 mod config;
 pub mod credentials;
+mod server_time;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption, StorageClass};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::base64;
+use pipeline::model::object::CONTENT_TYPE;
 
 pub use config::Config;
+
+use crate::key::Key;
+use crate::metrics::Metrics;
+use crate::status::{CredentialsStatus, Place};
+use crate::store::{Body, Condition, Error, Receipt, Store, Stored};
+use classify::{Verdict, classify};
+use client::Clients;
+use credentials::{Credentials, Source};
+use server_time::ServerTime;
+
+/// How long any answer may take, beside the time for the bytes.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// A link that carries less is taken for broken, bytes per second.
+const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+/// Pages of 1000 keys that are read to find the largest: more than an hour of a hundred writers.
+const PAGES_MAX: usize = 100;
+
+/// A bucket of an S3.
+#[derive(Debug)]
+pub struct S3 {
+    config: Config,
+    clients: Clients,
+    credentials: Arc<Credentials>,
+    source: Source,
+    time: ServerTime,
+}
+
+/// Prepares the store and the source of its credentials; nothing is sent yet. Whoever uses the store by itself also
+/// runs [`S3::keep_credentials`] beside it.
+///
+/// # Errors
+/// When the configuration of the credentials is unusable; the text says how.
+pub fn open(
+    config: &Config,
+    credentials: &credentials::Config,
+    version: &str,
+    metrics: &Arc<Metrics>,
+) -> Result<S3, String> {
+    let time = ServerTime::new(Arc::clone(metrics));
+    let http = client::http();
+    let source = Source::new(credentials, config.region.as_deref(), version, &time, &http)?;
+    let held = Arc::new(Credentials::new(source.name(), time.clone(), Arc::clone(metrics)));
+    let clients = Clients::new(config, http, Arc::clone(&held), time.clone());
+    Ok(S3 { config: config.clone(), clients, credentials: held, source, time })
+}
+
+impl S3 {
+    /// Fetches and refreshes the credentials, for ever.
+    pub async fn keep_credentials(&self) {
+        self.credentials.keep(&self.source).await;
+    }
+
+    /// Where objects go; `None` before the first credentials, which may say so.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let grant = self.credentials.grant()?;
+        let (bucket, region) = (self.config.bucket.as_ref(), self.config.region.as_ref());
+        Some(Place {
+            bucket: bucket.or(grant.bucket.as_ref()).cloned().unwrap_or_default(),
+            prefix: self.config.prefix(grant.prefix.as_deref()),
+            region: region.or(grant.region.as_ref()).map_or("us-east-1", String::as_str).to_owned(),
+        })
+    }
+
+    /// Why nothing could be uploaded now.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.credentials.problem()
+    }
+
+    pub(crate) fn credentials_status(&self) -> Option<CredentialsStatus> {
+        self.credentials.status()
+    }
+
+    pub(crate) fn clock_offset(&self) -> Option<f64> {
+        self.time.offset()
+    }
+
+    /// The request's subject, for the request and for messages.
+    fn request(&self, action: &'static str, key: &str) -> Result<Request, Error> {
+        let place = self.place().ok_or_else(|| Error {
+            next: classify::LOCAL.next,
+            class: classify::LOCAL.class,
+            text: "there are no credentials yet".to_owned(),
+        })?;
+        let prefix = if place.prefix.is_empty() { String::new() } else { format!("{}/", place.prefix) };
+        Ok(Request { action, key: format!("{prefix}{key}"), prefix, place })
+    }
+
+    async fn list(&self, request: &Request, after: &str, pages: usize) -> Result<Option<String>, Error> {
+        let client = self.clients.get(&request.place.region);
+        let mut largest: Option<String> = None;
+        let mut after = format!("{}{after}", request.prefix);
+        for _ in 0..pages {
+            let list = client
+                .list_objects_v2()
+                .bucket(&request.place.bucket)
+                .prefix(&request.prefix)
+                .start_after(&after);
+            let page = request.send(TIMEOUT, list.send()).await?;
+            let keys = page.contents().iter().filter_map(|object| object.key());
+            for key in keys {
+                let relative = key.strip_prefix(&request.prefix).unwrap_or(key);
+                if relative.parse::<Key>().is_ok() {
+                    largest = largest.max(Some(relative.to_owned()));
+                }
+            }
+            match page.contents().last().and_then(|object| object.key()) {
+                Some(last) if page.is_truncated() == Some(true) => last.clone_into(&mut after),
+                _ => break,
+            }
+        }
+        Ok(largest)
+    }
+}
+
+impl Store for S3 {
+    async fn ready(&self) {
+        self.credentials.valid().await;
+    }
+
+    async fn server_time(&self) -> Result<i64, Error> {
+        if let Some(now) = self.time.seconds() {
+            return Ok(now);
+        }
+        // Any answer has a `Date`, a refusal too.
+        let request = self.request("s3:ListBucket", "")?;
+        let asked = self.list(&request, "", 1).await;
+        match (self.time.seconds(), asked) {
+            (Some(now), _) => Ok(now),
+            (None, Err(error)) => Err(error),
+            (None, Ok(_)) => {
+                let text = "the store's answer has no Date header, so that the time is not known".to_owned();
+                Err(Error { next: classify::LOCAL.next, class: "clock", text })
+            }
+        }
+    }
+
+    async fn put(&self, key: &str, body: &Body, condition: Condition) -> Result<Receipt, Error> {
+        let request = self.request("s3:PutObject", key)?;
+        let put = self
+            .clients
+            .get(&request.place.region)
+            .put_object()
+            .bucket(&request.place.bucket)
+            .key(&request.key)
+            .content_type(CONTENT_TYPE)
+            .checksum_crc32(base64::encode(body.crc32.to_be_bytes()))
+            .set_if_none_match((condition == Condition::Absent).then(|| "*".to_owned()))
+            .set_server_side_encryption(
+                self.config.server_side_encryption.as_deref().map(ServerSideEncryption::from),
+            )
+            .set_ssekms_key_id(self.config.kms_key_id.clone())
+            .set_storage_class(self.config.storage_class.as_deref().map(StorageClass::from))
+            .body(ByteStream::new(SdkBody::from(body.bytes.clone())));
+        let transfer = Duration::from_secs(body.bytes.len() as u64 / BYTES_PER_SECOND_MIN);
+        let answer = request.send(TIMEOUT + transfer, put.send()).await?;
+        Ok(Receipt { etag: answer.e_tag().map(str::to_owned) })
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<Stored>, Error> {
+        let request = self.request("s3:GetObject", key)?;
+        let client = self.clients.get(&request.place.region);
+        let head = client
+            .head_object()
+            .bucket(&request.place.bucket)
+            .key(&request.key)
+            .checksum_mode(ChecksumMode::Enabled);
+        let sent = tokio::time::timeout(TIMEOUT, head.send()).await;
+        match sent {
+            Ok(Ok(answer)) => {
+                let size = answer.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+                Ok(Some(Stored { size, crc32: answer.checksum_crc32().and_then(crc32) }))
+            }
+            Ok(Err(error)) if error.as_service_error().is_some_and(|e| e.is_not_found()) => Ok(None),
+            Ok(Err(error)) => Err(request.failed(&error)),
+            Err(_) => Err(request.error(classify::TIMEOUT, format!("no answer within {TIMEOUT:?}"))),
+        }
+    }
+
+    async fn largest_key(&self, after: &str) -> Result<Option<String>, Error> {
+        let request = self.request("s3:ListBucket", "")?;
+        self.list(&request, after, PAGES_MAX).await
+    }
+
+    async fn refresh(&self) -> bool {
+        self.credentials.force().await
+    }
+}
+
+/// A request's subject.
+struct Request {
+    action: &'static str,
+    place: Place,
+    /// With a slash at its end, unless empty.
+    prefix: String,
+    /// The whole key.
+    key: String,
+}
+
+impl Request {
+    /// Waits for the answer, but not longer than `timeout`.
+    async fn send<T, E>(
+        &self,
+        timeout: Duration,
+        answer: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.failed(&error)),
+            Err(_) => Err(self.error(classify::TIMEOUT, format!("no answer within {timeout:?}"))),
+        }
+    }
+
+    fn failed<E>(&self, error: &SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match error {
+            SdkError::ServiceError(refusal) => {
+                let status = refusal.raw().status().as_u16();
+                let code = refusal.err().code().unwrap_or_default();
+                self.error(classify(status, code), format!("status {status} {}", shorten(code)))
+            }
+            SdkError::ResponseError(answer) => {
+                let status = answer.raw().status().as_u16();
+                let verdict = if status < 400 { classify::CONNECTION } else { classify(status, "") };
+                self.error(verdict, format!("status {status} with an answer that cannot be read"))
+            }
+            SdkError::TimeoutError(_) => self.error(classify::TIMEOUT, "no answer in time".to_owned()),
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+                self.error(classify::TIMEOUT, "no connection in time".to_owned())
+            }
+            SdkError::DispatchFailure(_) => {
+                self.error(classify::CONNECTION, shorten(&DisplayErrorContext(error).to_string()))
+            }
+            _ => self.error(classify::LOCAL, shorten(&DisplayErrorContext(error).to_string())),
+        }
+    }
+
+    fn error(&self, verdict: Verdict, what: String) -> Error {
+        let remedy =
+            classify::remedy(verdict, self.action, &self.place.bucket, &self.place.region, &self.key);
+        Error { next: verdict.next, class: verdict.class, text: format!("{what}: {remedy}") }
+    }
+}
+
+/// The start of a text from outside.
+fn shorten(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+/// S3 writes a CRC-32 as Base64 of its big-endian bytes.
+fn crc32(text: &str) -> Option<u32> {
+    let bytes = base64::decode(text).ok()?;
+    bytes.try_into().ok().map(u32::from_be_bytes)
+}

@@ -30,6 +30,8 @@ pub enum Fault {
     Status(u16, &'static str),
     /// Stored, and the connection cut before the answer.
     StoreThenReset,
+    /// Stored, and never answered.
+    StoreThenHang,
     /// The connection cut before the body was read.
     ResetBeforeBody,
     /// Never answered.
@@ -309,8 +311,10 @@ async fn answer(registry: &Registry, request: Request<Incoming>) -> Answer {
         Fault::Status(status, code) => Err(answers::Refusal::new(status, code, "as scripted")),
         _ => operations::carry_out(registry, &parts, &body),
     };
-    if matches!(fault, Fault::StoreThenReset) {
-        return Answer::Cut;
+    match fault {
+        Fault::StoreThenReset => return Answer::Cut,
+        Fault::StoreThenHang => std::future::pending().await,
+        _ => {}
     }
     Answer::Response(operations::response(registry, at, parts.method == hyper::Method::HEAD, outcome))
 }

@@ -1,0 +1,185 @@
+//! `agent --dry-run`: one scrape of every target through the real pipeline, shown instead of shipped.
+//!
+//! Gives samples on stdout and, on stderr for people, the targets and the object that would have been uploaded. Writes
+//! and sends nothing, and needs no credentials.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use pipeline::model::object::{Object, Writer};
+use pipeline::model::target::Health;
+use pipeline::scrape::{DropReason, JobTargets};
+use pipeline::{DryRun, Pipeline};
+
+use crate::cli::Format;
+use crate::config::Config;
+use crate::targets::health;
+use crate::{own_metrics, samples, telemetry};
+
+/// Stands for the writer's id, which is made with the spool.
+const WRITER: &str = "dryrun";
+
+/// Scrapes everything once.
+///
+/// # Errors
+/// When the pipeline cannot run; a target that does not answer is no error.
+pub async fn scrape(config: &Config) -> Result<DryRun, crate::Error> {
+    let registry = telemetry::registry()?;
+    let writer = Writer { id: writer(config).to_owned(), next_sequence: 0 };
+    let own = config.internal_metrics.then(|| own_metrics(&registry));
+    let pipeline = Pipeline::new(&config.pipeline, own, &writer, &config.cluster_id, &registry)?;
+    Ok(pipeline.dry_run().await?)
+}
+
+fn writer(config: &Config) -> &str {
+    config.sinks.sink.s3.as_ref().and_then(|s3| s3.writer.as_deref()).unwrap_or(WRITER)
+}
+
+/// Writes all samples. A reader that has seen enough, such as `head`, is no error.
+///
+/// # Errors
+/// When the stream takes no more for another reason.
+pub fn print_samples(out: impl Write, run: &DryRun, format: Format) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, out);
+    let written = match format {
+        Format::Json => samples::write_json(&mut out, run.samples()),
+        Format::Prometheus => samples::write_prometheus(&mut out, run.samples()),
+    };
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            // What is in the buffer cannot be written either, and need not be.
+            let _ = out.into_parts();
+            Ok(())
+        }
+        written => written,
+    }
+}
+
+/// Writes the report for people. Returns whether all targets answered.
+///
+/// # Errors
+/// When the stream takes no more.
+pub fn print_report(err: &mut impl Write, run: &DryRun, config: &Config, now: i64) -> io::Result<bool> {
+    let rows = rows(&run.jobs);
+    writeln!(err)?;
+    print_table(err, &rows)?;
+    let count = |state: &str| rows.iter().filter(|row| row.state == state).count();
+    let dropped: usize = run.jobs.iter().map(|job| job.dropped.len()).sum();
+    let invalid = count(INVALID);
+    let down = count("down") + count(NOT_SCRAPED) + invalid;
+    let samples: u64 = run.object.as_ref().map_or(0, |object| object.samples);
+    write!(err, "\n{samples} samples; targets: {} up, {down} down", count("up"))?;
+    write!(err, ", {} not running here", count("not running here"))?;
+    match dropped - invalid {
+        0 => writeln!(err)?,
+        dropped => writeln!(err, ", {dropped} dropped before scraping (see `agent targets`)")?,
+    }
+    print_object(err, run.object.as_ref(), config, now)?;
+    if down > 0 {
+        writeln!(err, "\nsome targets did not answer: exit code 1")?;
+    }
+    Ok(down == 0)
+}
+
+const NOT_SCRAPED: &str = "not scraped";
+const INVALID: &str = "invalid";
+
+/// One line of the table.
+#[derive(Debug, PartialEq, Eq)]
+struct Row {
+    job: String,
+    instance: String,
+    state: &'static str,
+    samples: String,
+    seconds: String,
+    notes: Vec<String>,
+}
+
+fn rows(jobs: &[Arc<JobTargets>]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for job in jobs {
+        for active in &job.active {
+            let (target, last) = (&active.target, active.target.last());
+            let (state, error) = last.as_ref().map_or((NOT_SCRAPED, None), |last| health(&last.health));
+            let mut notes: Vec<String> = error.map(str::to_owned).into_iter().collect();
+            if let Some(last) = &last {
+                if last.samples_kept != last.samples_scraped {
+                    notes.push(format!("{} before metric_relabel_configs", last.samples_scraped));
+                }
+                if last.lines_bad > 0 {
+                    let first = last.first_bad_line.as_deref().unwrap_or_default();
+                    notes.push(format!("{} bad lines, the first: {first}", last.lines_bad));
+                }
+            }
+            let answered = last.as_ref().filter(|last| last.health == Health::Up);
+            rows.push(Row {
+                job: job.job.clone(),
+                instance: target.instance().to_owned(),
+                state,
+                samples: answered.map_or_else(String::new, |last| last.samples_kept.to_string()),
+                seconds: answered
+                    .map_or_else(String::new, |last| format!("{:.3}", last.duration.as_secs_f64())),
+                notes,
+            });
+        }
+        let invalid = job.dropped.iter().filter(|dropped| matches!(dropped.reason, DropReason::Invalid(_)));
+        rows.extend(invalid.map(|dropped| Row {
+            job: job.job.clone(),
+            instance: dropped.discovered.value("__address__").to_owned(),
+            state: INVALID,
+            samples: String::new(),
+            seconds: String::new(),
+            notes: vec![dropped.reason.to_string()],
+        }));
+    }
+    rows
+}
+
+fn print_table(err: &mut impl Write, rows: &[Row]) -> io::Result<()> {
+    let width = |title: &str, cell: fn(&Row) -> &str| {
+        let widest = rows.iter().map(|row| cell(row).chars().count()).max().unwrap_or_default();
+        widest.max(title.len())
+    };
+    let job = width("JOB", |row| &row.job);
+    let instance = width("INSTANCE", |row| &row.instance);
+    let state = width("STATE", |row| row.state);
+    let line = |cells: [&str; 6]| {
+        let [a, b, c, d, e, f] = cells;
+        format!("{a:job$}  {b:instance$}  {c:state$}  {d:>8}  {e:>8}  {f}").trim_end().to_owned()
+    };
+    writeln!(err, "{}", line(["JOB", "INSTANCE", "STATE", "SAMPLES", "SECONDS", "NOTES"]))?;
+    for row in rows {
+        let notes = row.notes.join("; ");
+        let cells = [&row.job, &row.instance, row.state, &row.samples, &row.seconds, notes.as_str()];
+        writeln!(err, "{}", line(cells))?;
+    }
+    Ok(())
+}
+
+fn print_object(err: &mut impl Write, object: Option<&Object>, config: &Config, now: i64) -> io::Result<()> {
+    let Some(object) = object else {
+        return writeln!(err, "no object: there are no samples");
+    };
+    let place = match (&config.sinks.sink.s3, &config.sinks.sink.file) {
+        (Some(s3), _) => {
+            let bucket = s3.bucket.as_deref().unwrap_or("{bucket of the credentials}");
+            let granted = config.sinks.credentials.cedana.is_some().then_some("{prefix of the credentials}");
+            match s3.prefix(granted) {
+                prefix if prefix.is_empty() => format!("s3://{bucket}/"),
+                prefix => format!("s3://{bucket}/{prefix}/"),
+            }
+        }
+        (None, Some(file)) => format!("{}/", file.dir.display()),
+        (None, None) => String::new(),
+    };
+    // A real sequence begins at the second in which the spool is made.
+    let sequence = u64::try_from(now / 1000).unwrap_or_default();
+    let key = sinks::key::Key::next(None, now / 1000, writer(config), sequence);
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let bytes_per_sample = object.bytes.len() as f64 / object.samples.max(1) as f64;
+    writeln!(err, "\nthe object that would have been uploaded (nothing was written or sent)")?;
+    writeln!(err, "  key               {place}{key}")?;
+    writeln!(err, "  rows              {}", object.samples)?;
+    writeln!(err, "  bytes             {}", object.bytes.len())?;
+    writeln!(err, "  bytes per sample  {bytes_per_sample:.1}")
+}

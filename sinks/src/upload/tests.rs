@@ -1,0 +1,369 @@
+//! Uploading into a scripted store, under paused time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::spool::tests::{NOW, config, metrics, object};
+use crate::store::{Receipt, Stored};
+
+/// What the store does with one PUT.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Ok,
+    /// Stores the object, but the answer is lost.
+    Lost,
+    Fail(Next),
+}
+
+/// A store in memory that follows a script, then accepts everything.
+#[derive(Debug)]
+struct Scripted {
+    inner: Mutex<Memory>,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct Memory {
+    puts: VecDeque<Step>,
+    /// What listing and looking are answered with, unless they work.
+    list: Option<Next>,
+    head: Option<Next>,
+    /// Of the server, when the store was made.
+    clock: i64,
+    objects: BTreeMap<String, Body>,
+    /// Keys in the order in which they arrived.
+    arrived: Vec<String>,
+    /// Every PUT: key, condition, seconds since the store was made.
+    attempts: Vec<(String, Condition, u64)>,
+    refreshes: usize,
+}
+
+impl Scripted {
+    fn new(puts: impl IntoIterator<Item = Step>) -> Arc<Self> {
+        let memory = Memory {
+            puts: puts.into_iter().collect(),
+            list: None,
+            head: None,
+            clock: NOW,
+            objects: BTreeMap::new(),
+            arrived: Vec::new(),
+            attempts: Vec::new(),
+            refreshes: 0,
+        };
+        Arc::new(Self { inner: Mutex::new(memory), started: Instant::now() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.inner.lock().unwrap()
+    }
+
+    fn attempts(&self) -> Vec<(String, Condition, u64)> {
+        self.lock().attempts.clone()
+    }
+
+    fn elapsed(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+}
+
+fn failure(next: Next) -> Error {
+    Error { next, class: "scripted", text: format!("scripted {next:?}") }
+}
+
+impl Store for Scripted {
+    async fn ready(&self) {}
+
+    async fn server_time(&self) -> Result<i64, Error> {
+        Ok(self.lock().clock + self.elapsed() as i64)
+    }
+
+    async fn put(&self, key: &str, body: &Body, condition: Condition) -> Result<Receipt, Error> {
+        let elapsed = self.elapsed();
+        let mut memory = self.lock();
+        memory.attempts.push((key.to_owned(), condition, elapsed));
+        let step = memory.puts.pop_front().unwrap_or(Step::Ok);
+        if let Step::Fail(next) = step {
+            return Err(failure(next));
+        }
+        if condition == Condition::Absent && memory.objects.contains_key(key) {
+            return Err(failure(Next::Exists));
+        }
+        memory.objects.insert(key.to_owned(), body.clone());
+        memory.arrived.push(key.to_owned());
+        if matches!(step, Step::Lost) { Err(failure(Next::Unknown)) } else { Ok(Receipt::default()) }
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<Stored>, Error> {
+        let memory = self.lock();
+        let stored = |body: &Body| Stored { size: body.bytes.len() as u64, crc32: Some(body.crc32) };
+        memory.head.map_or_else(|| Ok(memory.objects.get(key).map(stored)), |next| Err(failure(next)))
+    }
+
+    async fn largest_key(&self, after: &str) -> Result<Option<String>, Error> {
+        let memory = self.lock();
+        let largest = memory.objects.keys().rfind(|key| key.as_str() > after).cloned();
+        memory.list.map_or(Ok(largest), |next| Err(failure(next)))
+    }
+
+    async fn refresh(&self) -> bool {
+        self.lock().refreshes += 1;
+        true
+    }
+}
+
+/// One life of the agent.
+struct Life {
+    metrics: Arc<Metrics>,
+    progress: Arc<Progress>,
+    left: u64,
+}
+
+impl Life {
+    fn stopped(&self) -> Option<String> {
+        self.progress.stopped()
+    }
+}
+
+/// Opens the spool, adds objects, and uploads until the spool is empty or `patience` is over.
+async fn live(dir: &Path, store: &Arc<Scripted>, sequences: &[u64], patience: Duration) -> Life {
+    let (metrics, progress) = (metrics(), Arc::new(Progress::default()));
+    let (spool, _lock) = Spool::open(&config(dir, 1 << 20), Some("w0"), NOW, Arc::clone(&metrics)).unwrap();
+    let spool = Arc::new(spool);
+    for sequence in sequences {
+        spool.add(&object(*sequence)).await.unwrap();
+    }
+    let uploader =
+        Uploader::new(Arc::clone(store), Arc::clone(&spool), Arc::clone(&progress), Arc::clone(&metrics));
+    let _ = tokio::time::timeout(patience, uploader.run(std::future::ready(()))).await;
+    Life { metrics, progress, left: spool.status().objects }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn key(unix: i64, sequence: u64) -> String {
+    Key::next(None, unix, "w0", sequence).to_string()
+}
+
+fn body(text: &'static str) -> Body {
+    Body { bytes: text.into(), crc32: crc32fast::hash(text.as_bytes()) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_arrive_once_in_order_whatever_the_store_does() {
+    let check = async |script: &[Step], attempts: usize| {
+        let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new(script.iter().copied()));
+        let life = live(dir.path(), &store, &[1, 2], 24 * HOUR).await;
+        let memory = store.lock();
+        let contents: Vec<_> = memory.arrived.iter().map(|key| memory.objects[key].bytes.clone()).collect();
+        assert_eq!(contents, [object(1).bytes, object(2).bytes], "{script:?}");
+        assert!(memory.arrived.is_sorted(), "{script:?}: {:?}", memory.arrived);
+        assert_eq!(memory.attempts.len(), attempts, "{script:?}");
+        assert_eq!(
+            (life.left, life.metrics.objects_uploaded.get(), life.metrics.samples_uploaded.get()),
+            (0, 2, 20)
+        );
+        assert_eq!(life.stopped(), None);
+        // Every attempt for one object has one key.
+        let keys: BTreeSet<_> = memory.attempts.iter().map(|(key, ..)| key).collect();
+        assert_eq!(keys.len(), 2, "{script:?}");
+    };
+    check(&[], 2).await;
+    check(&[Step::Fail(Next::Unknown), Step::Fail(Next::Unknown), Step::Ok], 4).await;
+    check(&[Step::Fail(Next::Wait); 40], 42).await;
+    // The answer was lost, the next attempt is told that the key is there.
+    check(&[Step::Lost], 3).await;
+    check(&[Step::Ok, Step::Lost, Step::Fail(Next::Unknown)], 4).await;
+    check(&[Step::Fail(Next::Refresh); 3], 5).await;
+    check(&[Step::Fail(Next::Denied), Step::Fail(Next::Denied)], 4).await;
+    check(&[Step::Fail(Next::Clock), Step::Fail(Next::Clock)], 4).await;
+    check(&[Step::Fail(Next::Unconditional)], 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_credentials_are_refreshed_and_the_same_upload_signed_again() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Refresh)]));
+    live(dir.path(), &store, &[1], HOUR).await;
+    assert_eq!(store.lock().refreshes, 1);
+    let attempts = store.attempts();
+    assert_eq!(attempts[0], attempts[1], "at once and under the same key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn denied_access_is_asked_about_once() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Denied); 5]));
+    live(dir.path(), &store, &[1], HOUR).await;
+    assert_eq!(store.lock().refreshes, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_retried_soon_at_first_and_every_minute_later() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Unknown); 500]));
+    let life = live(dir.path(), &store, &[1], HOUR).await;
+    let attempts = store.attempts();
+    // 30 s apart on average after the first minute: 120 an hour. Chernoff: outside 80..180 once in 10^6.
+    assert!((80..180).contains(&attempts.len()), "{}", attempts.len());
+    assert!(attempts[1].2 <= 1 && attempts[2].2 <= 3, "{attempts:?}");
+    assert!(attempts.windows(2).all(|pair| pair[1].2 - pair[0].2 <= 60));
+    assert_eq!(life.left, 1);
+    assert_eq!(life.metrics.upload_errors.with_label_values(&["scripted"]).get(), attempts.len() as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_object_is_set_aside_and_the_next_one_goes() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Reject)]));
+    let life = live(dir.path(), &store, &[1, 2], HOUR).await;
+    assert_eq!(store.lock().arrived.len(), 1);
+    assert_eq!(life.metrics.dropped_samples.with_label_values(&["rejected"]).get(), 10);
+    let name = format!("0000000001.10.{:08x}.parquet.rejected", object(1).crc32);
+    assert!(dir.path().join(name).exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_without_conditions_is_asked_without() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Unconditional)]));
+    live(dir.path(), &store, &[1, 2], HOUR).await;
+    let conditions: Vec<_> = store.attempts().into_iter().map(|(_, condition, _)| condition).collect();
+    assert_eq!(conditions, [Condition::Absent, Condition::None, Condition::None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_existing_key_at_the_first_attempt_is_another_writer() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Exists)]));
+    let life = live(dir.path(), &store, &[1, 2], HOUR).await;
+    assert!(life.stopped().is_some_and(|text| text.contains("another writer has the id w0")));
+    assert_eq!((store.attempts().len(), life.left, life.metrics.upload_stopped.get()), (1, 2, 1));
+    // It is not forgotten by a restart: the key is somebody else's, so a 412 is no receipt.
+    store.lock().puts.push_back(Step::Fail(Next::Exists));
+    let life = live(dir.path(), &store, &[], HOUR).await;
+    assert!(life.stopped().is_some());
+    assert_eq!(life.left, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_different_object_under_the_key_is_another_writer() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Unknown)]));
+    store.lock().list = Some(Next::Denied);
+    store.lock().objects.insert(key(NOW + 5, 1), body("another's"));
+    let life = live(dir.path(), &store, &[1], HOUR).await;
+    assert!(life.stopped().is_some(), "{:?}", store.attempts());
+    assert_eq!(life.left, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn permission_to_put_alone_suffices() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Lost]));
+    store.lock().head = Some(Next::Denied);
+    store.lock().list = Some(Next::Denied);
+    let life = live(dir.path(), &store, &[1], HOUR).await;
+    assert_eq!((life.left, life.stopped()), (0, None));
+    assert_eq!(life.metrics.uploads_confirmed_late.get(), 1);
+    // Not listing costs five seconds, so that a key of the last second of an earlier process is below.
+    assert_eq!(store.attempts()[0], (key(NOW + 5, 1), Condition::Absent, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_key_is_above_the_largest_in_the_store() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([]));
+    store.lock().objects.insert(key(NOW + 100, 50), body("earlier"));
+    live(dir.path(), &store, &[1, 60], HOUR).await;
+    assert_eq!(store.lock().arrived, [key(NOW + 101, 1), key(NOW + 101, 60)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_increase_when_the_clock_goes_back() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([]));
+    live(dir.path(), &store, &[1], HOUR).await;
+    store.lock().clock = NOW - 600;
+    live(dir.path(), &store, &[2], HOUR).await;
+    assert_eq!(store.lock().arrived, [key(NOW, 1), key(NOW, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorded_key_too_far_ahead_stops_until_the_servers_get_there() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([]));
+    store.lock().clock = NOW + 3600;
+    live(dir.path(), &store, &[1], HOUR).await;
+    store.lock().clock = NOW;
+    let life = live(dir.path(), &store, &[2], Duration::from_secs(2000)).await;
+    let reason = life.stopped().unwrap_or_default();
+    assert!(reason.contains("ahead of the servers' time"), "{reason}");
+    assert_eq!((life.left, store.lock().arrived.len(), life.metrics.upload_stopped.get()), (1, 1, 1));
+    let life = live(dir.path(), &store, &[], HOUR).await;
+    assert_eq!((life.left, life.stopped(), life.metrics.upload_stopped.get()), (0, None, 0));
+    assert!(store.lock().arrived.is_sorted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_key_is_durable_before_the_first_byte() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Lost]));
+    // The process dies after the bytes have arrived and before the answer has.
+    live(dir.path(), &store, &[1], Duration::from_millis(1)).await;
+    assert_eq!(store.attempts().len(), 1);
+    store.lock().clock = NOW + 500;
+    let life = live(dir.path(), &store, &[2], HOUR).await;
+    let attempts = store.attempts();
+    assert_eq!((attempts[0].0.clone(), life.left), (key(NOW, 1), 0));
+    assert_eq!(attempts[1].0, key(NOW, 1), "the recorded key is kept");
+    assert_eq!(store.lock().arrived.len(), 2, "and the object arrives once");
+    assert_eq!(life.metrics.uploads_confirmed_late.get(), 1);
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Upload,
+    Clock(i64),
+    Restart,
+    Lost,
+    Fail,
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    let one = prop_oneof![
+        4 => Just(Happening::Upload),
+        2 => (-600_i64..600).prop_map(Happening::Clock),
+        1 => Just(Happening::Restart),
+        1 => Just(Happening::Lost),
+        1 => Just(Happening::Fail),
+    ];
+    proptest::collection::vec(one, 1..25)
+}
+
+/// Lives through what happens and gives the keys in the order of arrival.
+async fn arrivals(happenings: Vec<Happening>) -> (usize, Vec<String>) {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([]));
+    let (mut sequence, mut waiting) = (0, Vec::new());
+    for happening in happenings {
+        match happening {
+            Happening::Upload => {
+                sequence += 1;
+                waiting.push(sequence);
+            }
+            Happening::Clock(step) => store.lock().clock += step,
+            Happening::Restart => {
+                live(dir.path(), &store, &waiting, Duration::from_millis(3)).await;
+                waiting.clear();
+            }
+            Happening::Lost => store.lock().puts.push_back(Step::Lost),
+            Happening::Fail => store.lock().puts.push_back(Step::Fail(Next::Unknown)),
+        }
+    }
+    live(dir.path(), &store, &waiting, 24 * HOUR).await;
+    let arrived = store.lock().arrived.clone();
+    (sequence as usize, arrived)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn keys_strictly_increase_through_clocks_failures_and_restarts(happenings in happenings()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (objects, arrived) = runtime.block_on(arrivals(happenings));
+        prop_assert_eq!(arrived.len(), objects);
+        prop_assert!(arrived.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", arrived);
+    }
+}
