@@ -305,7 +305,7 @@ async fn a_function_of_this_process_needs_no_port() {
     let render = Arc::new(|| b"up 1\n".to_vec());
     let job = ResolvedJob::in_process(&GlobalConfig::default(), render);
     let (memory, _) = memory(1 << 20);
-    let client = Client::new(&job, &memory);
+    let client = Client::new(&job);
     let mut fetcher = Fetcher::new(&job, &client, "http://in-process/metrics", LONG, &memory);
     assert_eq!(get(&mut fetcher).await, Ok("up 1\n".to_owned()));
 }

@@ -43,6 +43,20 @@ async fn bodies_that_wait_for_each_other_end_with_a_timeout() {
 }
 
 #[tokio::test]
+async fn a_scrape_that_finds_no_room_says_so() {
+    let server = Server::always(ok(&"a".repeat(50 << 10))).await;
+    let (memory, _) = memory(60 << 10);
+    let job = job("");
+    let client = Client::new(&job);
+    let mut fetcher = Fetcher::new(&job, &client, &server.url(), SHORT, &memory);
+    let other = whole(&memory, vec![0; 20 << 10]).await.unwrap();
+    let error = fetcher.fetch().await.unwrap_err();
+    assert!(error.to_string().ends_with("raise limits.max_body_bytes"), "{error}");
+    drop(other);
+    assert!(fetcher.fetch().await.is_ok());
+}
+
+#[tokio::test]
 async fn a_body_larger_than_all_memory_is_refused_at_once() {
     let (memory, waits) = memory(100 << 10);
     assert_eq!(whole(&memory, vec![0; 101 << 10]).await.unwrap_err(), ScrapeError::BodySize(100 << 10));

@@ -155,7 +155,7 @@ fn memory(size: u64) -> (Memory, IntCounter) {
 fn fetcher(yaml: &str, url: &str, timeout: Duration) -> Fetcher {
     let job = job(yaml);
     let (memory, _) = memory(128 << 20);
-    let client = Client::new(&job, &memory);
+    let client = Client::new(&job);
     Fetcher::new(&job, &client, url, timeout, &memory)
 }
 
