@@ -161,6 +161,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written to stderr so far.
     #[must_use]
     pub fn stderr(&self) -> String {

@@ -32,6 +32,14 @@ pub enum Answer {
     Cut,
 }
 
+impl Answer {
+    /// Status 200 with this body.
+    #[must_use]
+    pub fn ok(body: Bytes) -> Self {
+        Self::Response(Response::new(Pieces::new([Piece::Bytes(body)])))
+    }
+}
+
 /// What the function of a server gives.
 pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 

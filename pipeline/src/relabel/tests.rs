@@ -46,7 +46,11 @@ fn replace() {
     // The defaults copy.
     check("a=foo", "[{source_labels: [a], target_label: b}]", Some("a=foo b=foo"));
     check("a=foo", "[{target_label: b, replacement: fixed}]", Some("a=foo b=fixed"));
-    check("a=foo b=bar", "[{source_labels: [a, b, none], separator: '', target_label: c}]", Some("a=foo b=bar c=foobar"));
+    check(
+        "a=foo b=bar",
+        "[{source_labels: [a, b, none], separator: '', target_label: c}]",
+        Some("a=foo b=bar c=foobar"),
+    );
     // An empty result removes the label.
     check("a=foo b=bar", "[{source_labels: [none], target_label: b}]", Some("a=foo"));
     check("a=foo b=bar", "[{target_label: b, replacement: ''}]", Some("a=foo"));
@@ -55,7 +59,9 @@ fn replace() {
 #[test]
 fn replace_with_a_target_made_of_groups() {
     let rule = |regex: &str, target: &str, replacement: &str| {
-        format!("[{{source_labels: [a], regex: '{regex}', target_label: '{target}', replacement: '{replacement}'}}]")
+        format!(
+            "[{{source_labels: [a], regex: '{regex}', target_label: '{target}', replacement: '{replacement}'}}]"
+        )
     };
     let regex = "some-([^-]+)-([^,]+)";
     check("a=some-name-value", &rule(regex, "${1}", "${2}"), Some("a=some-name-value name=value"));
@@ -78,9 +84,15 @@ fn keep_and_drop() {
     check("a=foo", "[{source_labels: [a], regex: no-match, action: keep}]", None);
     check("a=foo", "[{source_labels: [a], regex: 'f.*', action: keep}]", Some("a=foo"));
     // A dropped set sees no further rule.
-    check("a=foo", "[{source_labels: [a], regex: f.., action: drop}, {target_label: a, replacement: x}]", None);
+    check(
+        "a=foo",
+        "[{source_labels: [a], regex: f.., action: drop}, {target_label: a, replacement: x}]",
+        None,
+    );
     let ports = "__tmp_port=1234 __port1=1234 __port2=5678";
-    let rule = |action, target| format!("[{{source_labels: [__tmp_port], action: {action}, target_label: {target}}}]");
+    let rule = |action, target| {
+        format!("[{{source_labels: [__tmp_port], action: {action}, target_label: {target}}}]")
+    };
     check(ports, &rule("keepequal", "__port1"), Some(ports));
     check(ports, &rule("dropequal", "__port1"), None);
     check(ports, &rule("dropequal", "__port2"), Some(ports));
@@ -89,9 +101,15 @@ fn keep_and_drop() {
 
 #[test]
 fn hash_and_case() {
-    check("c=baz", "[{source_labels: [c], target_label: d, action: hashmod, modulus: 1000}]", Some("c=baz d=976"));
+    check(
+        "c=baz",
+        "[{source_labels: [c], target_label: d, action: hashmod, modulus: 1000}]",
+        Some("c=baz d=976"),
+    );
     let mut builder = LabelsBuilder::from_labels(&Labels::from_pairs([("a", "foo\nbar")]));
-    assert!(rules("[{source_labels: [a], target_label: b, action: hashmod, modulus: 1000}]").apply(&mut builder));
+    assert!(
+        rules("[{source_labels: [a], target_label: b, action: hashmod, modulus: 1000}]").apply(&mut builder)
+    );
     assert_eq!(builder.get("b"), "734");
     check(
         "foo=bAr123Foo",
@@ -129,7 +147,11 @@ fn rules_for_label_names() {
 #[test]
 fn texts_without_quotes() {
     check("a=true", "[{source_labels: [a], regex: true, action: keep}]", Some("a=true"));
-    check("a=8080", "[{source_labels: [a], regex: 8080, target_label: b, replacement: 1}]", Some("a=8080 b=1"));
+    check(
+        "a=8080",
+        "[{source_labels: [a], regex: 8080, target_label: b, replacement: 1}]",
+        Some("a=8080 b=1"),
+    );
     check("a=x", "[{source_labels: [a], regex: x, action: Drop}]", None);
 }
 
