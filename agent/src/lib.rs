@@ -94,6 +94,8 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
     }
     let registry = telemetry::registry()?;
     let listener = admin::bind(&config.server).await?;
+    // Port 0 is a port of the kernel's choice, which nobody could know otherwise.
+    let listen = listener.local_addr().unwrap_or(config.server.listen);
     let sink_metrics = Arc::new(sinks::Metrics::new(&registry)?);
     let sinks = sinks::open(&config.sinks, telemetry::VERSION, sink_metrics)?;
     let own = config.internal_metrics.then(|| own_metrics(&registry));
@@ -103,7 +105,7 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
         version = telemetry::VERSION,
         config = %source,
         jobs = config.pipeline.scrape_configs.len(),
-        listen = %config.server.listen,
+        %listen,
         sink = %sink(&config),
         spool = %config.sinks.spool.dir.display(),
         memory_bytes_max = memory_bytes_max(&config),

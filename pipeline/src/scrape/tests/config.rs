@@ -126,6 +126,20 @@ fn secrets_in_the_file_are_advised_against_and_not_shown() {
 }
 
 #[test]
+fn paths_are_relative_to_the_configuration_file() {
+    let mut config = config(
+        "{bearer_token_file: a, authorization: {credentials_file: b}, http_headers: {X: {files: [c, /d]}}, \
+          basic_auth: {username_file: e, password_file: f}, tls_config: {ca_file: g, cert_file: h, key_file: ../i}}",
+    );
+    config.join_paths(std::path::Path::new("/etc/agent"));
+    let written = serde_norway::to_string(&config).unwrap();
+    for path in ["a", "b", "c", "e", "f", "g", "h", "../i"] {
+        assert!(written.contains(&format!(" /etc/agent/{path}\n")), "{path}: {written}");
+    }
+    assert!(written.contains(" /d\n"), "{written}");
+}
+
+#[test]
 fn what_is_written_can_be_read_again() {
     let yaml = "{job_name: a, static_configs: [{targets: [b], labels: {c: d}}], params: {e: [f]}, tls_config: {ca: g}, \
         relabel_configs: [{target_label: h, modulus: 8, action: HashMod}], body_size_limit: 3MiB}";
