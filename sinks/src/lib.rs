@@ -18,6 +18,8 @@ pub mod s3;
 pub mod spool;
 pub mod status;
 pub mod store;
+#[cfg(test)]
+mod test_server;
 mod upload;
 
 use serde::{Deserialize, Serialize};
