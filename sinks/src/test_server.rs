@@ -1,7 +1,12 @@
 //! A server on loopback that gives prepared answers, one connection each, and keeps the requests.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+
+/// For a request that should come at once, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Server {
     listener: TcpListener,
@@ -20,7 +25,8 @@ impl Server {
     pub(crate) async fn answer(&self, answers: impl IntoIterator<Item = Vec<u8>>) -> Vec<String> {
         let mut requests = Vec::new();
         for answer in answers {
-            let (mut stream, _) = self.listener.accept().await.unwrap();
+            let connection = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
+            let (mut stream, _) = connection.expect("no request came").unwrap();
             requests.push(read_request(&mut stream).await);
             // A client may hang up before the end of an answer that it does not want.
             let _ = stream.write_all(&answer).await;
