@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::environment::Environment;
 use super::problem::Path;
+use super::reveal::Expansion;
 
 /// Sections in which `$` belongs to regular expressions.
 const UNTOUCHED: [&str; 2] = ["relabel_configs", "metric_relabel_configs"];
@@ -17,9 +18,8 @@ const UNTOUCHED: [&str; 2] = ["relabel_configs", "metric_relabel_configs"];
 /// What came of expanding.
 #[derive(Debug, Default)]
 pub(crate) struct Expanded {
-    /// How the changed texts stood in the file, by path: that is shown in complaints, since what a variable holds
-    /// may be a secret.
-    pub(crate) written: BTreeMap<Path, String>,
+    /// The texts that were changed, by path.
+    pub(crate) changed: BTreeMap<Path, Expansion>,
     /// The texts that could not be expanded and are left as they were.
     pub(crate) failed: Vec<(Path, String)>,
 }
@@ -30,7 +30,8 @@ pub(crate) fn expand(tree: &mut Value, environment: &Environment) -> Expanded {
     walk(tree, &Path::default(), &mut |text, path| match expand_text(text, environment) {
         Ok(expanded) if expanded == *text => {}
         Ok(expanded) => {
-            result.written.insert(path.clone(), std::mem::replace(text, expanded));
+            let written = std::mem::replace(text, expanded);
+            result.changed.insert(path.clone(), Expansion { written, value: text.clone() });
         }
         Err(wrong) => result.failed.extend(wrong.into_iter().map(|wrong| (path.clone(), wrong))),
     });
@@ -149,7 +150,8 @@ mod tests {
         let mut tree = json!({"a": "${A}", "relabel_configs": [{"replacement": "${A}$1"}]});
         let result = expand(&mut tree, &environment());
         assert_eq!(tree, json!({"a": "1", "relabel_configs": [{"replacement": "${A}$1"}]}));
-        assert_eq!(result.written, BTreeMap::from([(Path::root("a"), "${A}".to_owned())]));
+        let changed: Vec<_> = result.changed.iter().map(|(path, e)| (path, e.written.as_str())).collect();
+        assert_eq!(changed, [(&Path::root("a"), "${A}")]);
         assert_eq!(result.failed, []);
     }
 

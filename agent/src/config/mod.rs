@@ -208,7 +208,7 @@ fn parse(
     );
     let variables = sections::fill_in(&mut tree, environment);
     let keys = sections::keys();
-    let reveal = reveal::Reveal { written: expanded.written, variables };
+    let reveal = reveal::Reveal { expanded: expanded.changed, variables };
     let mut decoder = decode::Decoder::new(&keys, &reveal, unset);
     let mut config = sections::read(&mut tree, &mut decoder, purpose);
     problems.append(&mut decoder.problems);

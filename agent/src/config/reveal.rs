@@ -29,11 +29,20 @@ const SECRET: [&str; 16] = [
 /// Keys below those that say where a secret is and not what it is.
 const HARMLESS: [&str; 5] = ["type", "username", "username_file", "files", "cedana"];
 
+/// A value that held a variable.
+#[derive(Debug)]
+pub(crate) struct Expansion {
+    /// How it stood in the file: that is shown, since what a variable holds may be a secret.
+    pub(crate) written: String,
+    /// What became of it.
+    pub(crate) value: String,
+}
+
 /// Knows which values came out of variables.
 #[derive(Debug, Default)]
 pub(crate) struct Reveal {
-    /// By path, how the value stood in the file before it was expanded.
-    pub(crate) written: BTreeMap<Path, String>,
+    /// The values that were expanded, by path.
+    pub(crate) expanded: BTreeMap<Path, Expansion>,
     /// What does not stand in the file, and the variable that it was taken from.
     pub(crate) variables: Vec<(Path, &'static str)>,
 }
@@ -41,13 +50,23 @@ pub(crate) struct Reveal {
 impl Reveal {
     /// Whether the value at this path holds what a variable held.
     pub(crate) fn was_expanded(&self, path: &Path) -> bool {
-        self.written.contains_key(path)
+        self.expanded.contains_key(path)
     }
 
     /// The variable that the value at this path was taken from, as an addition to a complaint.
     pub(crate) fn origin(&self, path: &str) -> String {
         let variable = self.variables.iter().find(|(at, _)| at.to_string() == path);
         variable.map_or(String::new(), |(_, variable)| format!(" (from the environment variable {variable})"))
+    }
+
+    /// A complaint about what was read at `path`, in words that may name its value.
+    pub(crate) fn relation(&self, path: String, text: &str) -> Problem {
+        let expansion = self.expanded.iter().find(|(at, _)| at.to_string() == path);
+        let text = match expansion {
+            Some((_, expansion)) => without(text, &expansion.value, &expansion.written),
+            None => text.to_owned(),
+        };
+        Problem { text: without_user(&text) + &self.origin(&path), path, value: None }
     }
 
     /// A complaint about `value`, in which nothing is shown that must not be.
@@ -57,8 +76,11 @@ impl Reveal {
             Some(value @ (Value::Bool(_) | Value::Number(_))) => Some(value.to_string()),
             Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => None,
         };
-        let hidden =
-            if is_secret(path) { Some("<secret>") } else { self.written.get(path).map(String::as_str) };
+        let hidden = if is_secret(path) {
+            Some("<secret>")
+        } else {
+            self.expanded.get(path).map(|expansion| expansion.written.as_str())
+        };
         let (shown, text) = match (&scalar, hidden) {
             (Some(value), Some(hidden)) => (Some(hidden.to_owned()), without(text, value, hidden)),
             (Some(value), None) => (Some(without_user(&shorten(value))), without_user(text)),
@@ -97,25 +119,20 @@ fn without(text: &str, value: &str, hidden: &str) -> String {
     if value.len() >= 4 { text.replace(value, hidden) } else { text }
 }
 
-/// `text` without the user and password of an address in it.
+/// `text` without the user and password of an address in it, with or without a scheme.
 fn without_user(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://").map(|at| at + 3) {
-        let (before, after) = rest.split_at(at);
-        clean.push_str(before);
-        let end = after.find(|c: char| c == '/' || c == '"' || c.is_whitespace()).unwrap_or(after.len());
-        let (authority, after) = after.split_at(end);
-        match authority.rsplit_once('@') {
+    let ends_part = |c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '`' | ',');
+    for part in text.split_inclusive(ends_part) {
+        match part.rsplit_once('@') {
             Some((_, host)) => {
                 clean.push_str("<secret>@");
                 clean.push_str(host);
             }
-            None => clean.push_str(authority),
+            None => clean.push_str(part),
         }
-        rest = after;
     }
-    clean + rest
+    clean
 }
 
 #[cfg(test)]
@@ -144,10 +161,9 @@ mod tests {
     #[test]
     fn complaints_hide_what_must_be_hidden() {
         let check = |path: Path, value: &str, text: &str, expected: &str| {
-            let reveal = Reveal {
-                written: BTreeMap::from([(Path::root("v"), "${V}".to_owned())]),
-                ..Reveal::default()
-            };
+            let expansion = Expansion { written: "${V}".to_owned(), value: "hunter2".to_owned() };
+            let expanded = BTreeMap::from([(Path::root("v"), expansion)]);
+            let reveal = Reveal { expanded, ..Reveal::default() };
             let problem = reveal.problem(&path, Some(&value.into()), text);
             assert_eq!(problem.to_string(), expected);
         };
@@ -158,5 +174,20 @@ mod tests {
         check(Path::root("s").key("password"), "hunter2", "hunter2?", "s.password: <secret>?");
         check(Path::root("a"), url, "bad", "a = http://<secret>@h:1/x: bad");
         check(Path::root("a"), url, &format!("{url:?} is bad"), "a: \"http://<secret>@h:1/x\" is bad");
+    }
+
+    #[test]
+    fn users_and_passwords_are_taken_out_of_addresses() {
+        let check = |text: &str, expected: &str| assert_eq!(without_user(text), expected);
+        check("is \"me:pw@h\": write https://me:pw@h/x", "is \"<secret>@h\": write https://<secret>@h/x");
+        check("nothing to hide: http://h:1/x", "nothing to hide: http://h:1/x");
+    }
+
+    #[test]
+    fn relations_do_not_tell_what_a_variable_holds() {
+        let expansion = Expansion { written: "${V}".to_owned(), value: "hunter2".to_owned() };
+        let reveal = Reveal { expanded: BTreeMap::from([(Path::root("v"), expansion)]), ..Reveal::default() };
+        let problem = reveal.relation("v".to_owned(), "\"hunter2\" is no address");
+        assert_eq!(problem.to_string(), "v: ${V} is no address");
     }
 }

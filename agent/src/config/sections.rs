@@ -197,8 +197,8 @@ fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpo
             let path = format!("{section}{joint}{below}");
             let needed = purpose.needs(path.split('.').next().unwrap_or_default());
             if needed && decoder.can_judge(&section, &path, &text) {
-                let text = text + &decoder.reveal.origin(&path);
-                decoder.problems.push(Problem { path, value: None, text });
+                let problem = decoder.reveal.relation(path, &text);
+                decoder.problems.push(problem);
             }
         }
     };

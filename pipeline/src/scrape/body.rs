@@ -6,6 +6,7 @@
 
 use std::io::{self, Read as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
@@ -26,6 +27,8 @@ pub(super) struct Memory {
     permits: Arc<Semaphore>,
     total: u64,
     waits: IntCounter,
+    /// Whether a body of this handle waits for room right now.
+    waiting: Arc<AtomicBool>,
 }
 
 impl Memory {
@@ -33,7 +36,18 @@ impl Memory {
         // A semaphore counts acquisitions in u32: 4 TiB are enough.
         let kib = u32::try_from(max_body_bytes.0 / KIB).unwrap_or(u32::MAX).max(1);
         let permits = (kib as usize).min(Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(permits)), total: u64::from(kib) * KIB, waits }
+        let permits = Arc::new(Semaphore::new(permits));
+        Self { permits, total: u64::from(kib) * KIB, waits, waiting: Arc::default() }
+    }
+
+    /// The same memory, for a target whose waiting can be asked about.
+    pub(super) fn for_one(&self) -> Self {
+        Self { waiting: Arc::default(), ..self.clone() }
+    }
+
+    /// Whether the last body waited for room until its time was up.
+    pub(super) fn was_waiting(&self) -> bool {
+        self.waiting.swap(false, Ordering::Relaxed)
     }
 
     async fn acquire(&self, kib: u64) -> Result<OwnedSemaphorePermit, ScrapeError> {
@@ -43,7 +57,10 @@ impl Memory {
             Ok(permit) => Ok(permit),
             Err(TryAcquireError::NoPermits) => {
                 self.waits.inc();
-                permits().acquire_many_owned(kib).await.map_err(|_| closed())
+                self.waiting.store(true, Ordering::Relaxed);
+                let permit = permits().acquire_many_owned(kib).await.map_err(|_| closed());
+                self.waiting.store(false, Ordering::Relaxed);
+                permit
             }
             Err(TryAcquireError::Closed) => Err(closed()),
         }

@@ -4,10 +4,11 @@
 //! judges the relations between the fields, `job.rs` makes of a section what the loops need.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::http_config::{Authorization, BasicAuth, Headers, TlsConfig};
+use super::http_config::{Authorization, BasicAuth, Headers, TlsConfig, join};
 use crate::model::secret::Secret;
 use crate::model::units::{Duration, Size};
 use crate::relabel::{RelabelConfig, scalar};
@@ -167,6 +168,29 @@ impl Default for ScrapeConfig {
             metric_relabel_configs: Vec::new(),
             scrape_protocols: None,
             optional: false,
+        }
+    }
+}
+
+impl ScrapeConfig {
+    /// Takes the paths of files that the section names to be relative to `directory`, the configuration file's own, as
+    /// Prometheus does.
+    pub fn join_paths(&mut self, directory: &Path) {
+        join(directory, self.bearer_token_file.as_mut());
+        if let Some(authorization) = &mut self.authorization {
+            join(directory, authorization.credentials_file.as_mut());
+        }
+        if let Some(basic) = &mut self.basic_auth {
+            join(directory, basic.username_file.as_mut());
+            join(directory, basic.password_file.as_mut());
+        }
+        if let Some(tls) = &mut self.tls_config {
+            join(directory, tls.ca_file.as_mut());
+            join(directory, tls.cert_file.as_mut());
+            join(directory, tls.key_file.as_mut());
+        }
+        for file in self.http_headers.values_mut().flat_map(|header| &mut header.files) {
+            join(directory, Some(file));
         }
     }
 }

@@ -30,7 +30,6 @@ pub(super) struct Client {
     tls: Tls,
     follow_redirects: bool,
     body_limit: u64,
-    memory: Memory,
 }
 
 /// Asks one target, scrape after scrape.
@@ -49,6 +48,7 @@ enum Way {
 
 struct Http {
     client: Arc<Client>,
+    memory: Memory,
     place: Place,
     timeout_header: HeaderValue,
     /// The connection that the last scrape left.
@@ -79,13 +79,12 @@ impl Place {
 }
 
 impl Client {
-    pub(super) fn new(job: &ResolvedJob, memory: &Memory) -> Result<Arc<Self>, ScrapeError> {
+    pub(super) fn new(job: &ResolvedJob) -> Result<Arc<Self>, ScrapeError> {
         Ok(Arc::new(Self {
             headers: Headers::new(&job.config)?,
             tls: Tls::new(job.config.tls_config.as_ref()),
             follow_redirects: job.config.follow_redirects,
             body_limit: job.body_limit,
-            memory: memory.clone(),
         }))
     }
 }
@@ -99,15 +98,16 @@ impl Fetcher {
         timeout: Duration,
         memory: &Memory,
     ) -> Self {
+        let memory = memory.for_one();
         let way = match (&job.source, client) {
             (Source::InProcess(render), _) => Way::InProcess(Arc::clone(render)),
             (Source::Http, Err(error)) => Way::Never(error.clone()),
-            (Source::Http, Ok(client)) => match Http::new(client, url, timeout) {
+            (Source::Http, Ok(client)) => match Http::new(client, url, timeout, &memory) {
                 Ok(http) => Way::Http(Box::new(http)),
                 Err(error) => Way::Never(error),
             },
         };
-        Self { way, timeout, memory: memory.clone() }
+        Self { way, timeout, memory }
     }
 
     /// Fails every scrape with `error`.
@@ -125,17 +125,24 @@ impl Fetcher {
             }
         };
         let timeout = self.timeout;
-        tokio::time::timeout(timeout, answer).await.unwrap_or(Err(ScrapeError::Timeout(timeout)))
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(outcome) => outcome,
+            Err(_) if self.memory.was_waiting() => Err(ScrapeError::Limit(format!(
+                "no room for the body within {timeout:?}, because others wait to be read: raise limits.max_body_bytes"
+            ))),
+            Err(_) => Err(ScrapeError::Timeout(timeout)),
+        }
     }
 }
 
 impl Http {
-    fn new(client: &Arc<Client>, url: &str, timeout: Duration) -> Result<Self, ScrapeError> {
+    fn new(client: &Arc<Client>, url: &str, timeout: Duration, memory: &Memory) -> Result<Self, ScrapeError> {
         let invalid = || ScrapeError::Connect(format!("{url:?} is no URL"));
         let place = Place::new(Url::parse(url).map_err(|_| invalid())?)?;
         let timeout_header =
             HeaderValue::from_str(&timeout.as_secs_f64().to_string()).map_err(|_| invalid())?;
-        Ok(Self { client: Arc::clone(client), place, timeout_header, idle: None, body_bytes: 0 })
+        let (client, memory) = (Arc::clone(client), memory.clone());
+        Ok(Self { client, memory, place, timeout_header, idle: None, body_bytes: 0 })
     }
 
     /// Follows redirects to the answer that counts.
@@ -223,8 +230,7 @@ impl Http {
         let gzip = is_gzip(response.headers())?;
         let announced =
             response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        let client = Arc::clone(&self.client);
-        let mut buffer = Buffer::new(&client.memory, client.body_limit);
+        let mut buffer = Buffer::new(&self.memory, self.client.body_limit);
         match announced {
             Some(size) => buffer.expect(size).await?,
             // A little more than last time, and never a refusal: it is only a guess.
@@ -238,7 +244,7 @@ impl Http {
         self.body_bytes = buffer.len();
         if gzip {
             let compressed = buffer.finish();
-            let mut plain = Buffer::new(&client.memory, client.body_limit);
+            let mut plain = Buffer::new(&self.memory, self.client.body_limit);
             plain.decompress(&compressed.body).await?;
             buffer = plain;
         }

@@ -4,6 +4,7 @@
 //! Takes them as they stand in the file, gives plain structs. Never reads a file: that is done at each scrape.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -118,3 +119,11 @@ pub struct HeaderConfig {
 
 /// `http_headers`: additional headers by name.
 pub type Headers = BTreeMap<String, HeaderConfig>;
+
+/// Makes a path relative to the configuration file one that can be opened from anywhere.
+pub(super) fn join(directory: &Path, file: Option<&mut String>) {
+    if let Some(file) = file.filter(|file| !file.is_empty()) {
+        // An absolute path stays what it is.
+        *file = directory.join(&file).display().to_string();
+    }
+}

@@ -14,6 +14,8 @@ mod pool;
 mod schedule;
 mod secrets;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod unsupported;
 mod view;

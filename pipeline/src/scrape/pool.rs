@@ -116,7 +116,7 @@ impl Pool {
         let at_a_time = Arc::new(Semaphore::new(ONCE_CONCURRENCY));
         let mut tasks = JoinSet::new();
         for (position, (job, groups)) in jobs.iter().enumerate() {
-            let client = Client::new(job, &self.shared.memory);
+            let client = Client::new(job);
             let targets = targets::resolve(job, groups);
             for target in &targets.active {
                 let fetcher = fetcher(job, &client, target, targets.limit_exceeded, &self.shared.memory);
@@ -167,7 +167,7 @@ impl JobLoops {
         view: TargetsView,
         stop: CancellationToken,
     ) -> Self {
-        let client = Client::new(&job, &shared.memory);
+        let client = Client::new(&job);
         let (running, tasks) = (HashMap::new(), JoinSet::new());
         Self { position, job, client, shared, view, stop, running, tasks }
     }

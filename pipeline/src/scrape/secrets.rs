@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::config::ScrapeConfig;
 use crate::model::scrape::ScrapeError;
+use crate::model::secret::Secret;
 
 /// What the agent calls itself.
 const USER_AGENT_VALUE: &str = concat!("cedana-agent/", env!("CARGO_PKG_VERSION"));
@@ -41,7 +42,7 @@ enum Recipe {
 
 #[derive(Debug)]
 enum Origin {
-    Text(Zeroizing<String>),
+    Text(Secret),
     File(String),
 }
 
@@ -115,12 +116,12 @@ impl Recipe {
 
 impl Origin {
     fn new(text: &str, file: Option<&String>) -> Self {
-        file.map_or_else(|| Self::Text(Zeroizing::new(text.to_owned())), |path| Self::File(path.clone()))
+        file.map_or_else(|| Self::Text(Secret::new(text.to_owned())), |path| Self::File(path.clone()))
     }
 
     async fn read(&self) -> Result<Zeroizing<String>, ScrapeError> {
         match self {
-            Self::Text(text) => Ok(text.clone()),
+            Self::Text(text) => Ok(Zeroizing::new(text.expose().to_owned())),
             Self::File(path) => read(path).await,
         }
     }

@@ -1,0 +1,200 @@
+//! Loops: started, kept and stopped, with the time paused where only time matters.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{Clock, Error, Pool};
+use super::*;
+use crate::model::labels::Labels;
+use crate::model::scrape::{Scrape, ScrapeError};
+use crate::model::target::TargetGroup;
+
+/// A wall clock that follows the runtime's, paused or not.
+fn clock() -> Clock {
+    let start = Instant::now();
+    Arc::new(move || i64::try_from(start.elapsed().as_millis()).unwrap())
+}
+
+/// A job whose expositions come from this process.
+fn in_process(interval: &str) -> ResolvedJob {
+    let global: GlobalConfig = serde_norway::from_str(&format!("{{scrape_interval: {interval}}}")).unwrap();
+    ResolvedJob::in_process(&global, Arc::new(|| b"up 1\n".to_vec()))
+}
+
+fn groups(addresses: &[&str]) -> Vec<TargetGroup> {
+    let targets = addresses.iter().map(|a| Labels::from_pairs([("__address__", a)])).collect();
+    vec![TargetGroup { targets, ..TargetGroup::default() }]
+}
+
+/// A pool that runs until the test ends.
+struct Running {
+    scrapes: mpsc::Receiver<Scrape>,
+    groups: watch::Sender<Vec<TargetGroup>>,
+    view: super::super::TargetsView,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    task: JoinSet<Result<(), Error>>,
+}
+
+fn run(job: ResolvedJob, first: &[&str], queue: usize) -> Running {
+    let (sender, scrapes) = mpsc::channel(queue);
+    let metrics = metrics();
+    let pool = Pool::new(sender, Size(1 << 20), Arc::clone(&metrics), clock());
+    let view = pool.targets();
+    let (groups, receiver) = watch::channel(groups(first));
+    let stop = CancellationToken::new();
+    let mut task = JoinSet::new();
+    task.spawn(pool.run(vec![(job, receiver)], stop.clone()));
+    Running { scrapes, groups, view, metrics, stop, task }
+}
+
+impl Running {
+    async fn next(&mut self) -> Scrape {
+        tokio::time::timeout(Duration::from_secs(3600), self.scrapes.recv()).await.unwrap().unwrap()
+    }
+
+    async fn stop(mut self) -> Result<(), Error> {
+        self.stop.cancel();
+        tokio::time::timeout(LONG, self.task.join_next()).await.unwrap().unwrap().unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_target_is_scraped_once_per_interval_at_its_moment() {
+    let mut pool = run(in_process("15s"), &["a", "b", "c"], 16);
+    let mut times: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for _ in 0..30 {
+        let scrape = pool.next().await;
+        assert!(scrape.outcome.is_ok());
+        times.entry(scrape.target.instance().to_owned()).or_default().push(scrape.time);
+    }
+    assert_eq!(times.len(), 3);
+    for (instance, times) in &times {
+        assert_eq!(times.len(), 10, "{instance}");
+        assert!((0..15_000).contains(&times[0]), "{instance}");
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 15_000), "{instance}: {times:?}");
+    }
+    assert_eq!(pool.metrics.skipped.with_label_values(&["slow"]).get(), 0);
+    assert_eq!(pool.metrics.scrapes.with_label_values(&["agent", "ok"]).get(), 30);
+    pool.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_holds_the_loop_and_what_it_missed_is_counted() {
+    let mut pool = run(in_process("1s"), &["a"], 1);
+    // One scrape lies in the queue and one waits to get in.
+    tokio::time::sleep(Duration::from_millis(10_500)).await;
+    let (first, second) = (pool.next().await, pool.next().await);
+    assert_eq!(second.time - first.time, 1_000);
+    // The third begins late, and then all is as it was.
+    let (_, fourth) = (pool.next().await, pool.next().await);
+    let missed = pool.metrics.skipped.with_label_values(&["backpressure"]).get();
+    assert_eq!(fourth.time - second.time, 1_000 * i64::try_from(missed + 2).unwrap(), "missed {missed}");
+    assert!((7..=9).contains(&missed), "missed {missed}");
+    pool.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn loops_follow_the_set_of_targets() {
+    let mut pool = run(in_process("10s"), &["a", "b"], 16);
+    let seen = async |pool: &mut Running, count: usize| {
+        let mut instances: Vec<String> = Vec::new();
+        for _ in 0..count {
+            instances.push(pool.next().await.target.instance().to_owned());
+        }
+        instances.sort();
+        instances
+    };
+    assert_eq!(seen(&mut pool, 2).await, ["a", "b"]);
+    let kept = |pool: &Running, instance: &str| {
+        let jobs = pool.view.jobs();
+        let active = jobs[0].active.iter().find(|active| active.target.instance() == instance).unwrap();
+        Arc::clone(&active.target)
+    };
+    let b = kept(&pool, "b");
+    pool.groups.send(groups(&["b", "c"])).unwrap();
+    assert_eq!(seen(&mut pool, 4).await, ["b", "b", "c", "c"]);
+    assert!(Arc::ptr_eq(&b, &kept(&pool, "b")), "the loop of b went on");
+    let jobs = pool.view.jobs();
+    assert_eq!((jobs.len(), jobs[0].active.len(), jobs[0].job.as_str()), (1, 2, "agent"));
+    assert_eq!(pool.metrics.targets.with_label_values(&["agent", "active"]).get(), 2);
+    pool.groups.send(Vec::new()).unwrap();
+    let nothing = tokio::time::timeout(Duration::from_secs(100), pool.scrapes.recv()).await;
+    assert!(nothing.is_err(), "a loop was left: {nothing:?}");
+    pool.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_closes_the_queue_at_once() {
+    let mut pool = run(in_process("10s"), &["a", "b"], 1);
+    pool.next().await;
+    let start = Instant::now();
+    pool.stop.cancel();
+    while pool.scrapes.recv().await.is_some() {}
+    assert!(start.elapsed() < Duration::from_secs(1));
+    pool.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_nobody_listens_to_says_so() {
+    let mut pool = run(in_process("10s"), &["a"], 1);
+    pool.scrapes.close();
+    let ended = tokio::time::timeout(Duration::from_secs(60), pool.task.join_next()).await;
+    assert!(matches!(ended.unwrap().unwrap().unwrap(), Err(Error::QueueClosed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_will_not_change_any_more_goes_on() {
+    let mut pool = run(in_process("10s"), &["a"], 1);
+    let (other, _) = watch::channel(Vec::new());
+    drop(std::mem::replace(&mut pool.groups, other));
+    for _ in 0..3 {
+        pool.next().await;
+    }
+    pool.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_targets_fail_without_being_asked() {
+    let mut job = in_process("10s");
+    job.target_limit = 1;
+    let mut pool = run(job, &["a", "b"], 16);
+    for _ in 0..2 {
+        assert_eq!(pool.next().await.outcome.unwrap_err(), ScrapeError::TargetLimit(1));
+    }
+    // One less, and the rest is scraped.
+    pool.groups.send(groups(&["a"])).unwrap();
+    assert!(pool.next().await.outcome.is_ok());
+    pool.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_round_asks_everyone_once() {
+    let server = Server::always(ok("up 1\n")).await;
+    let address = server.address;
+    let http = job(&format!("static_configs: [{{targets: ['{address}', 'localhost:{}']}}]", address.port()));
+    let own = in_process("10s");
+    let jobs: Vec<_> = [http, own]
+        .into_iter()
+        .map(|job| {
+            let groups = job.static_groups.clone();
+            (job, groups)
+        })
+        .collect();
+    let (sender, mut scrapes) = mpsc::channel(16);
+    let pool = Pool::new(sender, Size(1 << 20), metrics(), clock());
+    pool.scrape_once(&jobs).await.unwrap();
+    let view = pool.targets();
+    drop(pool);
+    let mut count = 0;
+    while let Some(scrape) = scrapes.recv().await {
+        let exposition = scrape.outcome.unwrap();
+        assert_eq!(&exposition.body[..], b"up 1\n");
+        assert!(exposition.permit.is_some());
+        count += 1;
+    }
+    assert_eq!((count, view.jobs().len(), server.requests().len()), (3, 2, 2));
+}
