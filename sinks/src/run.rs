@@ -22,6 +22,9 @@ use crate::{Config, clock};
 /// How long uploading goes on after the stop: a container gets 30 s between SIGTERM and SIGKILL.
 pub const DRAIN: Duration = Duration::from_secs(25);
 
+/// How often gauges of ages are written: oftener than anyone scrapes them.
+const GAUGES: Duration = Duration::from_secs(5);
+
 /// Why the sinks could not be opened or ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -135,8 +138,8 @@ impl Sinks {
     /// # Errors
     /// When a part ends early, which is a defect of the agent and must end the process.
     pub async fn run(self, objects: mpsc::Receiver<Object>, stop: CancellationToken) -> Result<(), Error> {
-        let Self { lock, spool, store, progress, metrics, status: _ } = self;
-        let run = Run { spool, progress, metrics };
+        let Self { lock, spool, store, progress, metrics, status } = self;
+        let run = Run { spool, progress, metrics, status };
         let result = match store {
             StoreKind::File(directory) => {
                 run.until_done(directory, std::future::pending(), objects, stop).await
@@ -157,6 +160,7 @@ struct Run {
     spool: Arc<Spool>,
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
+    status: StatusHandle,
 }
 
 impl Run {
@@ -191,6 +195,7 @@ impl Run {
             _ = work => Ok(()),
             () = deadline => Ok(()),
             () = refreshing => Err(Error::Ended("the refresher of credentials")),
+            () = self.keep_gauges() => Err(Error::Ended("the clock of the gauges")),
         };
         // Without the disk there is no place for what still waits in the queue.
         objects.close();
@@ -199,6 +204,14 @@ impl Run {
         }
         self.say_what_is_left();
         result
+    }
+
+    /// Brings the gauges that change with time alone up to date, for ever.
+    async fn keep_gauges(&self) {
+        loop {
+            self.status.write_gauges();
+            sleep(GAUGES).await;
+        }
     }
 
     fn say_what_is_left(&self) {
