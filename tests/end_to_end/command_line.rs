@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use support::agent::{Agent, Outcome};
 use support::exporter::{Exporter, Serve};
-use support::exposition::Exposed;
+use support::exposition::{Exposed, NAN};
 use support::objects;
 use support::server::Reserved;
 use support::wait;
@@ -36,7 +36,7 @@ fn lines(stdout: &str) -> Vec<(Value, Exposed)> {
         let value = match &sample["value"] {
             Value::Number(number) => number.as_f64().expect("a number"),
             Value::String(name) => match name.as_str() {
-                "NaN" => f64::NAN,
+                "NaN" => NAN,
                 "+Inf" => f64::INFINITY,
                 "-Inf" => f64::NEG_INFINITY,
                 other => panic!("{other} is no value"),

@@ -5,6 +5,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+/// What the text `NaN` is read as: Prometheus' own bits (prometheus/model/value, `NormalNaN`), which are neither those of
+/// Rust nor those of a stale marker.
+pub const NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
+
 /// One sample as an exporter exposes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exposed {
@@ -81,7 +85,7 @@ impl Exposition {
         self.samples.push(Exposed {
             metric: metric.to_owned(),
             labels: labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            value,
+            value: if value.is_nan() { NAN } else { value },
             timestamp,
         });
     }

@@ -146,7 +146,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exposition::Exposition;
+    use crate::exposition::{Exposition, NAN};
 
     #[test]
     fn a_scrape_that_failed_is_excused_once() {
@@ -168,16 +168,16 @@ mod tests {
 
     #[test]
     fn only_an_even_account_closes() {
-        let exposed = [Exposition::new().sample("a", &[], 1.0).sample("a", &[], f64::NAN).samples];
+        let exposed = [Exposition::new().sample("a", &[], 1.0).sample("a", &[], NAN).samples];
         let check = |rows: &[Row], dropped, even: bool| {
             let ledger = Ledger::of(&exposed, rows, "i").dropped("reason", dropped);
             assert_eq!(ledger.close().is_ok(), even, "{:?}", ledger.close());
         };
-        check(&[row("a", 1.0), row("a", f64::NAN), row("up", 1.0)], 0, true);
+        check(&[row("a", 1.0), row("a", NAN), row("up", 1.0)], 0, true);
         check(&[row("a", 1.0)], 1, true);
         check(&[row("a", 1.0)], 0, false); // One is missing.
-        check(&[row("a", 1.0), row("a", f64::NAN)], 1, false); // Counted as dropped, but there.
-        check(&[row("a", 1.0), row("a", f64::NAN), row("a", 1.0)], 0, false); // Twice.
-        check(&[row("a", 2.0), row("a", f64::NAN)], 1, false); // Another value.
+        check(&[row("a", 1.0), row("a", NAN)], 1, false); // Counted as dropped, but there.
+        check(&[row("a", 1.0), row("a", NAN), row("a", 1.0)], 0, false); // Twice.
+        check(&[row("a", 2.0), row("a", NAN)], 1, false); // Another value.
     }
 }
