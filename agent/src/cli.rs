@@ -6,25 +6,26 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::{LEVEL_DEFAULT, VERSION};
 
+// Paragraphs are one line each, so that they are wrapped to the width of the terminal.
 const EXAMPLES: &str = "\
 Examples:
-  agent --dry-run | head            one scrape of every target, one JSON object per sample
-  agent --dry-run | jq .metric      ... piped into jq
-  agent                             run until SIGTERM or Ctrl-C
-  agent default-config > agent.yaml the complete configuration, every key commented
-  agent check --config agent.yaml   every problem of a configuration at once
+  agent --dry-run | head             one scrape of every target, one JSON object per sample
+  agent --dry-run | jq .metric       the same, piped into jq
+  agent                              run until SIGTERM or Ctrl-C
+  agent default-config > agent.yaml  the complete configuration, every key commented
+  agent check --config agent.yaml    every problem of a configuration at once
 
-Without a configuration: inside Kubernetes the built-in production configuration; elsewhere a local one, which scrapes
+Without a configuration: inside Kubernetes the built-in production configuration; elsewhere a local one, which scrapes \
 the usual ports of this machine (9100, 9400, 8080, 2112) and the agent itself, and writes objects below ./agent-data.
 
-Exit codes: 0 all is well; 1 a failure, or in a dry run a target that did not answer; 2 the configuration (or the command
-line) is refused.";
+Exit codes: 0 all is well; 1 a failure, or in a dry run a target that did not answer; 2 the configuration or the \
+command line is refused.";
 
 const DRY_RUN: &str = "\
 Scrape every target once, show what would be shipped, write and send nothing
 
-On stdout one JSON object per sample, on stderr the targets with their states and the object that would have been
-uploaded. Needs no credentials. Exit code 0 when all targets answered, 1 when some did not, 2 when the configuration is
+On stdout one JSON object per sample; on stderr the targets with their states and the object that would have been \
+uploaded. Needs no credentials. Exit code 0 when all targets answered, 1 when some did not, 2 when the configuration is \
 refused.";
 
 const CHECK: &str = "\
@@ -33,10 +34,11 @@ Checks the configuration and does nothing else: no network, no files written.
 Example:
   agent check --config agent.yaml
 
-Exit code 0 when it is sound, 2 when anything is wrong; every problem is one line with its path, the value and the remedy.";
+Exit code 0 when it is sound, 2 when anything is wrong; every problem is one line with its path, the value and the \
+remedy.";
 
 const TARGETS: &str = "\
-Prints a JSON list. Each target has its job, state (active or dropped, with the reason), url, labels (after relabelling)
+Prints a JSON list. Each target has its job, state (active, or dropped with the reason), url, labels (after relabelling) \
 and discovered_labels (before it, which is what relabel_configs see).
 
 Examples:
@@ -79,7 +81,7 @@ pub struct Cli {
 }
 
 const LEVEL: &str = "error, warn, info, debug or trace; or per part as in info,pipeline=debug [env: AGENT_LOG] \
-                     [default: info]";
+                     [default: info; error for everything but running]";
 
 /// How samples are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -111,7 +113,9 @@ pub enum Command {
 impl Cli {
     /// The log level: the command line's, or `AGENT_LOG`, or the default.
     pub(crate) fn level<'a>(&'a self, environment: &'a crate::config::Environment) -> &'a str {
-        self.log_level.as_deref().or_else(|| environment.set("AGENT_LOG")).unwrap_or(LEVEL_DEFAULT)
+        // Whoever asks for something sees the answer on the same screen, states of targets included.
+        let default = if self.command.is_some() || self.dry_run { "error" } else { LEVEL_DEFAULT };
+        self.log_level.as_deref().or_else(|| environment.set("AGENT_LOG")).unwrap_or(default)
     }
 }
 

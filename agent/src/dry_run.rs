@@ -3,31 +3,33 @@
 //! Gives samples on stdout and, on stderr for people, the targets and the object that would have been uploaded. Writes
 //! and sends nothing, and needs no credentials.
 
+use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use pipeline::model::object::{Object, Writer};
 use pipeline::model::target::Health;
-use pipeline::scrape::{DropReason, JobTargets};
+use pipeline::scrape::{ActiveTarget, DropReason, JobTargets};
 use pipeline::{DryRun, Pipeline};
+use prometheus::Registry;
 
 use crate::cli::Format;
 use crate::config::Config;
+use crate::own_metrics;
+use crate::samples::{self, Sample};
 use crate::targets::health;
-use crate::{own_metrics, samples, telemetry};
 
 /// Stands for the writer's id, which is made with the spool.
 const WRITER: &str = "dryrun";
 
-/// Scrapes everything once.
+/// Scrapes everything once; what was counted is in `registry`.
 ///
 /// # Errors
 /// When the pipeline cannot run; a target that does not answer is no error.
-pub async fn scrape(config: &Config) -> Result<DryRun, crate::Error> {
-    let registry = telemetry::registry()?;
+pub async fn scrape(config: &Config, registry: &Registry) -> Result<DryRun, crate::Error> {
     let writer = Writer { id: writer(config).to_owned(), next_sequence: 0 };
-    let own = config.internal_metrics.then(|| own_metrics(&registry));
-    let pipeline = Pipeline::new(&config.pipeline, own, &writer, &config.cluster_id, &registry)?;
+    let own = config.internal_metrics.then(|| own_metrics(registry));
+    let pipeline = Pipeline::new(&config.pipeline, own, &writer, &config.cluster_id, registry)?;
     Ok(pipeline.dry_run().await?)
 }
 
@@ -41,9 +43,10 @@ fn writer(config: &Config) -> &str {
 /// When the stream takes no more for another reason.
 pub fn print_samples(out: impl Write, run: &DryRun, format: Format) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, out);
+    let samples = in_order(run);
     let written = match format {
-        Format::Json => samples::write_json(&mut out, run.samples()),
-        Format::Prometheus => samples::write_prometheus(&mut out, run.samples()),
+        Format::Json => samples::write_json(&mut out, samples.into_iter()),
+        Format::Prometheus => samples::write_prometheus(&mut out, samples.into_iter()),
     };
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -55,11 +58,30 @@ pub fn print_samples(out: impl Write, run: &DryRun, format: Format) -> io::Resul
     }
 }
 
+/// The samples job by job, those that answered first, so that the first lines show what the exporters say and not who
+/// was first to refuse.
+fn in_order(run: &DryRun) -> Vec<Sample<'_>> {
+    let is_up = |active: &ActiveTarget| active.target.last().is_some_and(|last| last.health == Health::Up);
+    let place = |(i, job): (usize, &Arc<JobTargets>)| (job.job.clone(), (!job.active.iter().any(is_up), i));
+    let places: HashMap<String, (bool, usize)> = run.jobs.iter().enumerate().map(place).collect();
+    let mut samples: Vec<Sample<'_>> = run.samples().collect();
+    samples.sort_by_key(|(series, _, _)| {
+        places.get(series.labels.value("job")).copied().unwrap_or((true, usize::MAX))
+    });
+    samples
+}
+
 /// Writes the report for people. Returns whether all targets answered.
 ///
 /// # Errors
 /// When the stream takes no more.
-pub fn print_report(err: &mut impl Write, run: &DryRun, config: &Config, now: i64) -> io::Result<bool> {
+pub fn print_report(
+    err: &mut impl Write,
+    run: &DryRun,
+    config: &Config,
+    registry: &Registry,
+    now: i64,
+) -> io::Result<bool> {
     let rows = rows(&run.jobs);
     writeln!(err)?;
     print_table(err, &rows)?;
@@ -67,18 +89,37 @@ pub fn print_report(err: &mut impl Write, run: &DryRun, config: &Config, now: i6
     let dropped: usize = run.jobs.iter().map(|job| job.dropped.len()).sum();
     let invalid = count(INVALID);
     let down = count("down") + count(NOT_SCRAPED) + invalid;
-    let samples: u64 = run.object.as_ref().map_or(0, |object| object.samples);
-    write!(err, "\n{samples} samples; targets: {} up, {down} down", count("up"))?;
-    write!(err, ", {} not running here", count("not running here"))?;
+    write!(
+        err,
+        "\ntargets: {} up, {down} down, {} not running here",
+        count("up"),
+        count("not running here")
+    )?;
     match dropped - invalid {
         0 => writeln!(err)?,
         dropped => writeln!(err, ", {dropped} dropped before scraping (see `agent targets`)")?,
+    }
+    for (reason, samples) in drops(registry) {
+        writeln!(err, "dropped: {samples} samples, {reason}")?;
     }
     print_object(err, run.object.as_ref(), config, now)?;
     if down > 0 {
         writeln!(err, "\nsome targets did not answer: exit code 1")?;
     }
     Ok(down == 0)
+}
+
+/// Samples that were dropped, by the reason under which they are counted.
+fn drops(registry: &Registry) -> Vec<(String, u64)> {
+    let families = registry.gather();
+    let counted = families.iter().filter(|family| family.name() == "agent_samples_dropped_total");
+    let drop = |metric: &prometheus::proto::Metric| {
+        let reason = metric.get_label().first().map(|label| label.value().to_owned()).unwrap_or_default();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an integer counter")]
+        let samples = metric.get_counter().get_value() as u64;
+        (reason, samples)
+    };
+    counted.flat_map(|family| family.get_metric()).map(drop).filter(|(_, samples)| *samples > 0).collect()
 }
 
 const NOT_SCRAPED: &str = "not scraped";
@@ -179,7 +220,7 @@ fn print_object(err: &mut impl Write, object: Option<&Object>, config: &Config, 
     let bytes_per_sample = object.bytes.len() as f64 / object.samples.max(1) as f64;
     writeln!(err, "\nthe object that would have been uploaded (nothing was written or sent)")?;
     writeln!(err, "  key               {place}{key}")?;
-    writeln!(err, "  rows              {}", object.samples)?;
+    writeln!(err, "  rows              {} (up and the like included: six per target)", object.samples)?;
     writeln!(err, "  bytes             {}", object.bytes.len())?;
     writeln!(err, "  bytes per sample  {bytes_per_sample:.1}")
 }

@@ -106,6 +106,8 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
         config = %source,
         jobs = config.pipeline.scrape_configs.len(),
         %listen,
+        sink = %sink(&config),
+        spool = %config.sinks.spool.dir.display(),
         memory_bytes_max = memory_bytes_max(&config),
         "agent started"
     );
@@ -190,6 +192,18 @@ fn own_metrics(registry: &Registry) -> Render {
     Arc::new(move || telemetry::render(&registry).into_bytes())
 }
 
+/// Where objects go, as far as the configuration says.
+fn sink(config: &Config) -> String {
+    match (&config.sinks.sink.s3, &config.sinks.sink.file) {
+        (Some(s3), _) => match &s3.bucket {
+            Some(bucket) => format!("s3 bucket {bucket}"),
+            None => "s3 bucket of the credentials".to_owned(),
+        },
+        (None, Some(file)) => format!("directory {}", file.dir.display()),
+        (None, None) => "none".to_owned(),
+    }
+}
+
 /// The sum of all limits: what the process holds at the very most, bytes. In practice far less.
 fn memory_bytes_max(config: &Config) -> u64 {
     const SERIES_BYTES: u64 = 300;
@@ -200,4 +214,65 @@ fn memory_bytes_max(config: &Config) -> u64 {
     let objects = pipeline.batch.max_bytes.0.saturating_mul(OBJECTS_MAX as u64 + 2);
     let series = pipeline.limits.max_series.saturating_mul(SERIES_BYTES);
     [pipeline.limits.max_body_bytes.0, batch, objects, series].into_iter().fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Part = (&'static str, Result<(), Error>);
+
+    /// Joins two parts: one that does as it is told, and one given.
+    async fn join_with(
+        part: impl Future<Output = Part> + Send + 'static,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let mut parts = JoinSet::new();
+        let good = stop.clone();
+        parts.spawn(async move {
+            good.cancelled().await;
+            ("good", Ok(()))
+        });
+        parts.spawn(part);
+        join(parts, stop).await
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_early_stops_the_others() {
+        let stop = CancellationToken::new();
+        let ended = join_with(async { ("bad", Ok(())) }, &stop).await;
+        assert!(matches!(ended, Err(Error::Ended("bad"))), "{ended:?}");
+        assert!(stop.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panics_stops_the_others() {
+        let stop = CancellationToken::new();
+        let ended = join_with(async { panic!("a defect") }, &stop).await;
+        assert!(matches!(ended, Err(Error::Task(_))), "{ended:?}");
+        assert!(stop.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn stopping_when_asked_is_a_success() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert!(join_with(async { ("other", Ok(())) }, &stop).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_does_not_stop_is_given_up() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let ended = join_with(std::future::pending(), &stop).await;
+        assert!(matches!(ended, Err(Error::Deadline(_))), "{ended:?}");
+    }
+
+    #[test]
+    fn limits_bound_memory() {
+        let environment = config::Environment::default();
+        let loaded = config::load(config::Source::Local, &environment, config::Purpose::Run).unwrap();
+        // 128 MiB of bodies, 20 MB of rows, 4 objects of 10 MiB, 5 million series of 300 bytes.
+        assert_eq!(memory_bytes_max(&loaded.config), (128 << 20) + 20_000_000 + (40 << 20) + 1_500_000_000);
+    }
 }

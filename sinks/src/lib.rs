@@ -18,6 +18,8 @@ pub mod s3;
 pub mod spool;
 pub mod status;
 pub mod store;
+#[cfg(test)]
+mod test_server;
 mod upload;
 
 use serde::{Deserialize, Serialize};
@@ -87,4 +89,29 @@ impl Config {
 
 fn join(section: &str, path: &str) -> String {
     if path.is_empty() { section.to_owned() } else { format!("{section}.{path}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relations_between_sections_are_checked_with_their_paths() {
+        let check = |sink: SinkConfig, credentials: credentials::Config, expected: &[&str]| {
+            let config = Config { sink, credentials, ..Config::default() };
+            let paths: Vec<_> = config.check().into_iter().map(|(path, _)| path).collect();
+            assert_eq!(paths, expected);
+        };
+        let aws = || credentials::Config { aws: Some(credentials::Aws {}), cedana: None };
+        let file = || Some(file::Config { dir: "objects".into() });
+        let s3 = |bucket: Option<&str>| {
+            Some(s3::Config { bucket: bucket.map(str::to_owned), ..s3::Config::default() })
+        };
+        check(SinkConfig { s3: None, file: file() }, credentials::Config::default(), &[]);
+        check(SinkConfig { s3: s3(Some("b")), file: None }, aws(), &[]);
+        check(SinkConfig { s3: s3(None), file: None }, aws(), &["sink.s3.bucket"]);
+        check(SinkConfig { s3: s3(Some("b")), file: None }, credentials::Config::default(), &["credentials"]);
+        check(SinkConfig { s3: s3(Some("b")), file: file() }, aws(), &["sink"]);
+        check(SinkConfig::default(), aws(), &["sink"]);
+    }
 }

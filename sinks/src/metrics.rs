@@ -60,7 +60,7 @@ pub struct Metrics {
     pub spool_bytes: IntGauge,
     /// The limit that `spool_bytes` stays below.
     pub spool_bytes_max: IntGauge,
-    /// Age of the oldest object on disk, seconds; written when the status is asked for.
+    /// Age of the oldest object on disk, seconds; written every few seconds.
     pub spool_oldest_age: Gauge,
     /// Failures to write to the spool's directory.
     pub spool_write_errors: IntCounter,

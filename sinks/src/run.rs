@@ -22,6 +22,9 @@ use crate::{Config, clock};
 /// How long uploading goes on after the stop: a container gets 30 s between SIGTERM and SIGKILL.
 pub const DRAIN: Duration = Duration::from_secs(25);
 
+/// How often gauges of ages are written: oftener than anyone scrapes them.
+const GAUGES: Duration = Duration::from_secs(5);
+
 /// Why the sinks could not be opened or ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -135,8 +138,8 @@ impl Sinks {
     /// # Errors
     /// When a part ends early, which is a defect of the agent and must end the process.
     pub async fn run(self, objects: mpsc::Receiver<Object>, stop: CancellationToken) -> Result<(), Error> {
-        let Self { lock, spool, store, progress, metrics, status: _ } = self;
-        let run = Run { spool, progress, metrics };
+        let Self { lock, spool, store, progress, metrics, status } = self;
+        let run = Run { spool, progress, metrics, status };
         let result = match store {
             StoreKind::File(directory) => {
                 run.until_done(directory, std::future::pending(), objects, stop).await
@@ -157,6 +160,7 @@ struct Run {
     spool: Arc<Spool>,
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
+    status: StatusHandle,
 }
 
 impl Run {
@@ -165,7 +169,7 @@ impl Run {
         self,
         store: Arc<S>,
         refreshing: impl Future<Output = ()>,
-        objects: mpsc::Receiver<Object>,
+        mut objects: mpsc::Receiver<Object>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
         let closed = CancellationToken::new();
@@ -176,9 +180,8 @@ impl Run {
             Arc::clone(&self.metrics),
         );
         let receiving = async {
-            let left = receive(objects, &self.spool, &self.metrics, Policy::default(), &stop).await;
+            receive(&mut objects, &self.spool, &self.metrics, Policy::default()).await;
             closed.cancel();
-            left
         };
         let deadline = async {
             tokio::select! {
@@ -188,12 +191,27 @@ impl Run {
             sleep(DRAIN).await;
         };
         let work = async { tokio::join!(receiving, uploader.run(closed.cancelled())) };
-        tokio::select! {
-            _ = work => {}
-            () = deadline => self.say_what_is_left(),
-            () = refreshing => return Err(Error::Ended("the refresher of credentials")),
+        let result = tokio::select! {
+            _ = work => Ok(()),
+            () = deadline => Ok(()),
+            () = refreshing => Err(Error::Ended("the refresher of credentials")),
+            () = self.keep_gauges() => Err(Error::Ended("the clock of the gauges")),
+        };
+        // Without the disk there is no place for what still waits in the queue.
+        objects.close();
+        while let Ok(object) = objects.try_recv() {
+            drop(Unwritten { object: Some(&object), metrics: &self.metrics });
         }
-        Ok(())
+        self.say_what_is_left();
+        result
+    }
+
+    /// Brings the gauges that change with time alone up to date, for ever.
+    async fn keep_gauges(&self) {
+        loop {
+            self.status.write_gauges();
+            sleep(GAUGES).await;
+        }
     }
 
     fn say_what_is_left(&self) {
@@ -207,13 +225,7 @@ impl Run {
 
 /// Receives objects into the spool until the channel is closed. While the disk refuses, one object waits in
 /// memory and the queue fills, which is what holds the pipeline back.
-async fn receive(
-    mut objects: mpsc::Receiver<Object>,
-    spool: &Spool,
-    metrics: &Metrics,
-    policy: Policy,
-    stop: &CancellationToken,
-) {
+async fn receive(objects: &mut mpsc::Receiver<Object>, spool: &Spool, metrics: &Metrics, policy: Policy) {
     while let Some(object) = objects.recv().await {
         let unwritten = Unwritten { object: Some(&object), metrics };
         let mut backoff = Backoff::new(policy);
@@ -222,7 +234,7 @@ async fn receive(
             metrics.spool_write_errors.inc();
             if !std::mem::replace(&mut failed, true) {
                 let sequence = object.sequence;
-                tracing::error!(%error, sequence, stopping = stop.is_cancelled(), "cannot write to the spool, trying again");
+                tracing::error!(%error, sequence, "cannot write to the spool, trying again");
             }
             sleep(backoff.next()).await;
         }
@@ -252,5 +264,100 @@ impl Drop for Unwritten<'_> {
             tracing::error!(sequence, samples, "dropped an object that the disk did not take in time");
             self.metrics.drop_objects(DropReason::NotWritten, 1, samples);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::SinkConfig;
+    use crate::spool::tests::{config, metrics, object};
+
+    fn sinks(dir: &Path, metrics: &Arc<Metrics>) -> Sinks {
+        let file = file::Config { dir: dir.join("objects") };
+        let config = Config {
+            spool: config(&dir.join("spool"), 1 << 20),
+            sink: SinkConfig { s3: None, file: Some(file) },
+            ..Config::default()
+        };
+        open(&config, "0.0.0", Arc::clone(metrics)).unwrap()
+    }
+
+    /// Files below the directory, at any depth.
+    fn files(dir: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_received_is_delivered_before_the_end() {
+        let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
+        let sinks = sinks(dir.path(), &metrics);
+        let (status, (sender, receiver)) = (sinks.status(), mpsc::channel(4));
+        let first = sinks.writer().next_sequence;
+        let feed = async move {
+            for sequence in first..first + 6 {
+                sender.send(object(sequence)).await.unwrap();
+            }
+        };
+        let (result, ()) = tokio::join!(sinks.run(receiver, CancellationToken::new()), feed);
+        result.unwrap();
+        assert_eq!(files(&dir.path().join("objects")).len(), 6);
+        let status = status.get();
+        assert!(status.ready() && status.last_key.is_some() && status.last_upload.is_some(), "{status:?}");
+        assert_eq!((status.spool.objects, metrics.samples_uploaded.get()), (0, 60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_fails_costs_the_deadline_and_no_object() {
+        let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
+        std::fs::write(dir.path().join("objects"), "a file where the directory should be").unwrap();
+        let opened = sinks(dir.path(), &metrics);
+        let (sender, receiver) = mpsc::channel(4);
+        let (stop, begun) = (CancellationToken::new(), Instant::now());
+        let stopping = stop.clone();
+        let feed = async move {
+            sender.send(object(1)).await.unwrap();
+            sleep(Duration::from_secs(60)).await;
+            stopping.cancel();
+            sleep(Duration::from_secs(10)).await;
+            sender.send(object(2)).await.unwrap();
+        };
+        let (result, ()) = tokio::join!(opened.run(receiver, stop), feed);
+        result.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), 60 + DRAIN.as_secs());
+        // They go first at the next start.
+        std::fs::remove_file(dir.path().join("objects")).unwrap();
+        let again = sinks(dir.path(), &metrics);
+        assert_eq!(again.status().get().spool.objects, 2);
+        let (_, closed) = mpsc::channel(1);
+        again.run(closed, CancellationToken::new()).await.unwrap();
+        assert_eq!(files(&dir.path().join("objects")).len(), 2);
+        assert_eq!(metrics.dropped_objects.with_label_values(&["not_written"]).get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_refuses_holds_the_queue_back_and_counts_what_is_lost_at_the_end() {
+        let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
+        let sinks = sinks(dir.path(), &metrics);
+        std::fs::rename(dir.path().join("spool"), dir.path().join("gone")).unwrap();
+        let (sender, receiver) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let feed = async move {
+            sender.send(object(1)).await.unwrap();
+            sender.send(object(2)).await.unwrap();
+            let third = tokio::time::timeout(Duration::from_secs(60), sender.send(object(3))).await;
+            assert!(third.is_err(), "the queue is full");
+            stopping.cancel();
+        };
+        let (result, ()) = tokio::join!(sinks.run(receiver, stop), feed);
+        result.unwrap();
+        assert_eq!(metrics.dropped_samples.with_label_values(&["not_written"]).get(), 20);
+        assert!(metrics.spool_write_errors.get() > 2);
     }
 }

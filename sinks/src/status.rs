@@ -137,16 +137,20 @@ impl StatusHandle {
         Self(Arc::new(sources))
     }
 
-    /// The state of affairs now. Also brings the gauges that depend on the time up to date.
+    /// Brings the gauges that change with time alone up to date.
+    pub(crate) fn write_gauges(&self) {
+        self.0.metrics.spool_oldest_age.set(self.0.spool.status().oldest_age.unwrap_or_default());
+    }
+
+    /// The state of affairs now.
     #[must_use]
     pub fn get(&self) -> Status {
         self.at(clock::wall_seconds())
     }
 
     fn at(&self, now: i64) -> Status {
-        let Sources { spool, progress, store, metrics, opened } = &*self.0;
+        let Sources { spool, progress, store, opened, .. } = &*self.0;
         let (progress, spool_status) = (progress.lock().clone(), spool.status());
-        metrics.spool_oldest_age.set(spool_status.oldest_age.unwrap_or_default());
         let mut not_ready: Vec<String> = store.problem().into_iter().collect();
         not_ready.extend(progress.stopped.clone());
         not_ready.extend(overdue(now, *opened, &progress, &spool_status));

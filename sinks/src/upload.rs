@@ -83,7 +83,10 @@ impl<S: Store> Uploader<S> {
                 object = next_object(&self.spool, self.policy) => {
                     if self.deliver(&object).await == Delivery::Conflict {
                         // Nothing that this process could do helps; the spool keeps what comes.
-                        std::future::pending::<()>().await;
+                        if !closing {
+                            closed.await;
+                        }
+                        return;
                     }
                 }
             }

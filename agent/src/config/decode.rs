@@ -105,15 +105,15 @@ impl<'a> Decoder<'a> {
                     expected if kind.is_empty() => format!("expected {expected}"),
                     expected => format!("expected {expected}, found {kind}"),
                 };
-                self.report(section, &found, &whole, text)
+                self.report(section, &found, &whole, &text)
             }
-            Complaint::Other(text) => self.report(section, &found, &whole, text),
+            Complaint::Other(text) => self.report(section, &found, &whole, &text),
         }
     }
 
-    fn report(&mut self, section: &mut Section<'_>, found: &Place, whole: &Path, text: String) -> Option<()> {
+    fn report(&mut self, section: &mut Section<'_>, found: &Place, whole: &Path, text: &str) -> Option<()> {
         let value = found.current.get(&section.value);
-        self.problems.push(self.reveal.problem(whole, value, &text));
+        self.problems.push(self.reveal.problem(whole, value, text));
         self.taken.push(whole.clone());
         if matches!(whole.0.last(), Some(Step::Index(_))) {
             self.shifted.push(section.base.clone());
@@ -255,7 +255,7 @@ impl Section<'_> {
         match (parent, step) {
             (Value::Object(map), Step::Key(key)) => drop(map.shift_remove(key)?),
             (Value::Array(values), Step::Index(index)) if *index < values.len() => {
-                drop(values.remove(*index))
+                drop(values.remove(*index));
             }
             _ => return None,
         }

@@ -17,7 +17,7 @@ mod yaml;
 
 use std::fmt;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -174,10 +174,25 @@ pub fn load(source: Source, environment: &Environment, purpose: Purpose) -> Resu
         Ok(parsed) => parsed,
         Err(problems) => return Err(Error::Refused { origin: source, problems }),
     };
+    if let Source::File(path) = &source {
+        join_paths(&mut config, path.parent().unwrap_or_else(|| Path::new("")));
+    }
     if source == Source::Local {
         config.pipeline.scrape_configs.iter_mut().for_each(|job| job.optional = true);
     }
     Ok(Loaded { config, warnings, source })
+}
+
+/// Takes the files that the configuration reads secrets and certificates from to be relative to the configuration's own
+/// directory, as Prometheus does. Directories that are written to stay relative to the working directory.
+fn join_paths(config: &mut Config, directory: &Path) {
+    for job in &mut config.pipeline.scrape_configs {
+        job.join_paths(directory);
+    }
+    let cedana = config.sinks.credentials.cedana.as_mut();
+    if let Some(file) = cedana.and_then(|cedana| cedana.auth_token_file.as_mut()) {
+        *file = directory.join(&*file);
+    }
 }
 
 /// From text to configuration, or everything that is wrong.

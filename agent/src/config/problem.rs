@@ -52,11 +52,13 @@ impl Path {
 
     /// The keys on the path, indices left out: how the tree of known keys is addressed.
     pub(crate) fn keys(&self) -> Vec<&str> {
-        let key = |step| match step {
-            &Step::Key(ref key) => Some(key.as_str()),
-            Step::Index(_) => None,
-        };
-        self.0.iter().filter_map(key).collect()
+        self.0
+            .iter()
+            .filter_map(|step| match step {
+                Step::Key(key) => Some(key.as_str()),
+                Step::Index(_) => None,
+            })
+            .collect()
     }
 
     /// The value at this path.

@@ -257,3 +257,19 @@ proptest! {
         let _ = parse(&text, &environment(), Purpose::Run);
     }
 }
+
+#[test]
+fn files_are_relative_to_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("agent.yaml");
+    let text = "scrape_configs: [{job_name: a, bearer_token_file: token, static_configs: [{targets: [\"a:1\"]}]}]\n\
+                credentials: {cedana: {auth_token_file: /run/token, cluster_id: c}}\n\
+                sink: {s3: {}}\n";
+    std::fs::write(&file, text).unwrap();
+    let loaded = load(Source::File(file), &Environment::default(), Purpose::Run).unwrap();
+    let job = &loaded.config.pipeline.scrape_configs[0];
+    let expected = directory.path().join("token").display().to_string();
+    assert_eq!(job.bearer_token_file.as_deref(), Some(expected.as_str()));
+    let cedana = loaded.config.sinks.credentials.cedana.unwrap();
+    assert_eq!(cedana.auth_token_file, Some(PathBuf::from("/run/token")));
+}

@@ -103,8 +103,9 @@ impl Cache {
     }
 
     fn hash(&self, family: u64, series: &[u8]) -> u64 {
-        // The family is part of what a line means: its type is the series' type.
-        xxh3_64_with_secret(series, &*self.secret.0) ^ family
+        // The family is part of what a line means: its type is the series' type. It is multiplied (by 2^64 over the
+        // golden ratio, which is odd) because a plain XOR would cancel it where the line is the family's own name.
+        xxh3_64_with_secret(series, &*self.secret.0) ^ family.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 

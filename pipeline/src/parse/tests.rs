@@ -106,6 +106,20 @@ fn a_type_is_part_of_what_a_line_means() {
 }
 
 #[test]
+fn lines_that_are_their_familys_name_stay_apart() {
+    check(
+        "# TYPE a gauge\na 1\n# TYPE b gauge\nb 2\n# TYPE c counter\nc 3\n# TYPE d counter\nd 4\n",
+        &[
+            r#"{__name__="a"} gauge 1"#,
+            r#"{__name__="b"} gauge 2"#,
+            r#"{__name__="c"} counter 3"#,
+            r#"{__name__="d"} counter 4"#,
+        ],
+        0,
+    );
+}
+
+#[test]
 fn lines_not_seen_for_two_scrapes_are_forgotten() {
     let mut cache = Cache::new(Secret::random());
     let mut known = Vec::new();

@@ -222,8 +222,7 @@ impl JobLoops {
         let fetcher = fetcher(&self.job, &self.client, active, limit_exceeded, &self.shared.memory);
         let one = TargetLoop { target: Arc::clone(&target), fetcher, shared: self.shared.clone() };
         let (interval, stopped) = (active.interval, stop.clone());
-        self.tasks
-            .spawn(async move { stopped.run_until_cancelled(one.run(interval)).await.unwrap_or(Ok(())) });
+        self.tasks.spawn(async move { one.run(interval, &stopped).await });
         Running { target, stop }
     }
 }
@@ -254,14 +253,18 @@ struct TargetLoop {
 }
 
 impl TargetLoop {
-    async fn run(mut self, interval: Duration) -> Result<(), Error> {
+    /// Scrapes until `stop`. A scrape that is under way then is given up; one that is complete is still sent.
+    async fn run(mut self, interval: Duration, stop: &CancellationToken) -> Result<(), Error> {
         let clock = Arc::clone(&self.shared.clock);
         let hash = self.target.labels.stable_hash() ^ xxhash_rust::xxh3::xxh3_64(self.target.url.as_bytes());
         let mut schedule = Schedule::new(hash, interval, Instant::now(), clock());
         loop {
-            tokio::time::sleep_until(schedule.due()).await;
-            let time = schedule.timestamp(Instant::now(), clock());
-            let scrape = self.scrape(time).await;
+            let next = async {
+                tokio::time::sleep_until(schedule.due()).await;
+                let time = schedule.timestamp(Instant::now(), clock());
+                self.scrape(time).await
+            };
+            let Some(scrape) = stop.run_until_cancelled(next).await else { return Ok(()) };
             let reason = self.send(scrape).await?;
             let missed = schedule.advance(Instant::now(), clock());
             if missed > 0 {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::credentials::has_credentials;
+
 /// Section `sink.s3`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -63,6 +65,14 @@ impl Config {
         {
             add("endpoint_url", format!("is {url:?}: it starts with http:// or https://"));
         }
+        if let Some((_, host)) = self.endpoint_url.as_deref().and_then(|url| url.split_once("://"))
+            && has_credentials(host)
+        {
+            add(
+                "endpoint_url",
+                "holds a user or password, which would be shown in messages: take them out".into(),
+            );
+        }
         if let Some(sse) = self.server_side_encryption.as_deref().filter(|s| !ENCRYPTIONS.contains(s)) {
             add("server_side_encryption", format!("is {sse:?}: one of {}", ENCRYPTIONS.join(", ")));
         }
@@ -112,6 +122,7 @@ mod tests {
         check(Config { writer: text("W-1"), ..Config::default() }, "writer");
         check(Config { prefix: text("a//b"), ..Config::default() }, "prefix");
         check(Config { endpoint_url: text("localhost:9000"), ..Config::default() }, "endpoint_url");
+        check(Config { endpoint_url: text("http://me:hush@h:9000"), ..Config::default() }, "endpoint_url");
         check(Config { server_side_encryption: text("kms"), ..Config::default() }, "server_side_encryption");
         check(Config { kms_key_id: text("k"), ..Config::default() }, "kms_key_id");
         assert_eq!(Config::default().check(), []);

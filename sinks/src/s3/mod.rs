@@ -10,6 +10,8 @@ mod client;
 mod config;
 pub mod credentials;
 mod server_time;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,13 +31,15 @@ use crate::status::{CredentialsStatus, Place};
 use crate::store::{Body, Condition, Error, Receipt, Store, Stored};
 use classify::{Verdict, classify};
 use client::Clients;
-use credentials::{Credentials, Source};
+use credentials::{Credentials, Grant, Source};
 use server_time::ServerTime;
 
 /// How long any answer may take, beside the time for the bytes.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A link that carries less is taken for broken, bytes per second.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+/// Where neither the configuration nor the credentials name a region.
+const REGION: &str = "us-east-1";
 /// Pages of 1000 keys that are read to find the largest: more than an hour of a hundred writers.
 const PAGES_MAX: usize = 100;
 
@@ -74,14 +78,20 @@ impl S3 {
         self.credentials.keep(&self.source).await;
     }
 
-    /// Where objects go; `None` before the first credentials, which may say so.
+    /// Where objects go; `None` while neither the configuration nor the credentials name a bucket.
     pub(crate) fn place(&self) -> Option<Place> {
-        let grant = self.credentials.grant()?;
-        let (bucket, region) = (self.config.bucket.as_ref(), self.config.region.as_ref());
+        let grant = self.credentials.grant();
+        let granted =
+            |field: fn(&Grant) -> &Option<String>| grant.as_deref().and_then(|grant| field(grant).clone());
         Some(Place {
-            bucket: bucket.or(grant.bucket.as_ref()).cloned().unwrap_or_default(),
-            prefix: self.config.prefix(grant.prefix.as_deref()),
-            region: region.or(grant.region.as_ref()).map_or("us-east-1", String::as_str).to_owned(),
+            bucket: self.config.bucket.clone().or_else(|| granted(|grant| &grant.bucket))?,
+            prefix: self.config.prefix(granted(|grant| &grant.prefix).as_deref()),
+            region: self
+                .config
+                .region
+                .clone()
+                .or_else(|| granted(|grant| &grant.region))
+                .unwrap_or(REGION.to_owned()),
         })
     }
 
@@ -100,11 +110,14 @@ impl S3 {
 
     /// The request's subject, for the request and for messages.
     fn request(&self, action: &'static str, key: &str) -> Result<Request, Error> {
-        let place = self.place().ok_or_else(|| Error {
-            next: classify::LOCAL.next,
-            class: classify::LOCAL.class,
-            text: "there are no credentials yet".to_owned(),
-        })?;
+        let unable = |text: &str| {
+            let Verdict { next, class } = classify::LOCAL;
+            Error { next, class, text: text.to_owned() }
+        };
+        // Without a grant the prefix may not be known.
+        self.credentials.grant().ok_or_else(|| unable("there are no credentials yet"))?;
+        let place =
+            self.place().ok_or_else(|| unable("the credentials name no bucket: set sink.s3.bucket"))?;
         let prefix = if place.prefix.is_empty() { String::new() } else { format!("{}/", place.prefix) };
         Ok(Request { action, key: format!("{prefix}{key}"), prefix, place })
     }
@@ -123,6 +136,11 @@ impl S3 {
             let keys = page.contents().iter().filter_map(|object| object.key());
             for key in keys {
                 let relative = key.strip_prefix(&request.prefix).unwrap_or(key);
+                if relative.as_bytes().first().is_some_and(|first| *first > b'9') {
+                    let remedy = "an S3Queue in ordered mode that sees it reads nothing below: move it out of the prefix";
+                    tracing::warn!(key, remedy, "something below the prefix sorts above all objects");
+                    return Ok(largest);
+                }
                 if relative.parse::<Key>().is_ok() {
                     largest = largest.max(Some(relative.to_owned()));
                 }
@@ -196,7 +214,7 @@ impl Store for S3 {
             }
             Ok(Err(error)) if error.as_service_error().is_some_and(|e| e.is_not_found()) => Ok(None),
             Ok(Err(error)) => Err(request.failed(&error)),
-            Err(_) => Err(request.error(classify::TIMEOUT, format!("no answer within {TIMEOUT:?}"))),
+            Err(_) => Err(request.error(classify::TIMEOUT, &format!("no answer within {TIMEOUT:?}"))),
         }
     }
 
@@ -233,7 +251,7 @@ impl Request {
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.failed(&error)),
-            Err(_) => Err(self.error(classify::TIMEOUT, format!("no answer within {timeout:?}"))),
+            Err(_) => Err(self.error(classify::TIMEOUT, &format!("no answer within {timeout:?}"))),
         }
     }
 
@@ -245,25 +263,25 @@ impl Request {
             SdkError::ServiceError(refusal) => {
                 let status = refusal.raw().status().as_u16();
                 let code = refusal.err().code().unwrap_or_default();
-                self.error(classify(status, code), format!("status {status} {}", shorten(code)))
+                self.error(classify(status, code), &format!("status {status} {}", shorten(code)))
             }
             SdkError::ResponseError(answer) => {
                 let status = answer.raw().status().as_u16();
                 let verdict = if status < 400 { classify::CONNECTION } else { classify(status, "") };
-                self.error(verdict, format!("status {status} with an answer that cannot be read"))
+                self.error(verdict, &format!("status {status} with an answer that cannot be read"))
             }
-            SdkError::TimeoutError(_) => self.error(classify::TIMEOUT, "no answer in time".to_owned()),
+            SdkError::TimeoutError(_) => self.error(classify::TIMEOUT, "no answer in time"),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-                self.error(classify::TIMEOUT, "no connection in time".to_owned())
+                self.error(classify::TIMEOUT, "no connection in time")
             }
             SdkError::DispatchFailure(_) => {
-                self.error(classify::CONNECTION, shorten(&DisplayErrorContext(error).to_string()))
+                self.error(classify::CONNECTION, &shorten(&DisplayErrorContext(error).to_string()))
             }
-            _ => self.error(classify::LOCAL, shorten(&DisplayErrorContext(error).to_string())),
+            _ => self.error(classify::LOCAL, &shorten(&DisplayErrorContext(error).to_string())),
         }
     }
 
-    fn error(&self, verdict: Verdict, what: String) -> Error {
+    fn error(&self, verdict: Verdict, what: &str) -> Error {
         let remedy =
             classify::remedy(verdict, self.action, &self.place.bucket, &self.place.region, &self.key);
         Error { next: verdict.next, class: verdict.class, text: format!("{what}: {remedy}") }

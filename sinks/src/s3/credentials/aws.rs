@@ -8,6 +8,7 @@ use std::time::Duration;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::provider::ProvideCredentials as _;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{Region, SharedHttpClient};
 use aws_sdk_s3::error::DisplayErrorContext;
 use pipeline::model::secret::Secret;
@@ -37,9 +38,12 @@ impl Chain {
         Self { region: region.map(|region| Region::new(region.to_owned())), time, http }
     }
 
-    /// A configuration that has not read any file yet; it would keep what it has read.
+    /// A configuration that has not read any file yet; it would keep what it has read. Retrying is our own refresher's.
     fn fresh(&self) -> ProviderConfig {
-        ProviderConfig::default().with_http_client(self.http.clone()).with_time_source(self.time.clone())
+        ProviderConfig::default()
+            .with_http_client(self.http.clone())
+            .with_time_source(self.time.clone())
+            .with_retry_config(RetryConfig::disabled())
     }
 
     async fn provide(&self) -> Result<Grant, String> {

@@ -250,6 +250,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::s3::server_time::tests::told;
+    use crate::test_server::{Server, http_answer};
 
     const GOOD: &str = r#"{"access_key_id": "AKIA1", "secret_access_key": "hush", "session_token": "tok",
         "expiration": "2026-11-22T13:00:00Z", "bucket": "b", "prefix": "org-1/v2/vector/data", "region": "eu-west-1"}"#;
@@ -301,6 +303,55 @@ mod tests {
             let problem = token.read().await.unwrap_err();
             assert!(problem.contains("does not hold a token") && !problem.contains("words"), "{problem}");
         }
+    }
+
+    async fn fetch(answer: Vec<u8>) -> (Result<Grant, String>, String) {
+        let server = Server::start().await;
+        let config = Cedana {
+            url: server.url(),
+            auth_token: Some(Secret::new("bearer-secret".to_owned())),
+            cluster_id: "c1".to_owned(),
+            ..Cedana::default()
+        };
+        let client = Client::new(&config, "1.2.3", told(NOW)).unwrap();
+        let (fetched, requests) = tokio::join!(client.fetch(), server.answer([answer]));
+        (fetched, requests.concat())
+    }
+
+    #[tokio::test]
+    async fn the_request_is_what_the_api_expects() {
+        let (fetched, request) = fetch(http_answer("200 OK", "", GOOD)).await;
+        assert_eq!(fetched.unwrap().prefix.as_deref(), Some("org-1/v2/vector/data"));
+        let lower = request.to_lowercase();
+        assert!(request.starts_with("POST /v2/monitoring/credentials HTTP/1.1"), "{request}");
+        for part in [
+            "authorization: bearer bearer-secret",
+            "user-agent: cedana-agent/1.2.3",
+            "content-type: application/json",
+        ] {
+            assert!(lower.contains(part), "{part}: {request}");
+        }
+        assert!(request.ends_with(r#"{"cluster_id":"c1"}"#), "{request}");
+    }
+
+    #[tokio::test]
+    async fn other_answers_are_errors_that_repeat_nothing() {
+        let check = async |answer: Vec<u8>, expected: &str| {
+            let (fetched, _) = fetch(answer).await;
+            let problem = fetched.unwrap_err();
+            assert!(problem.contains(expected), "{problem}");
+            assert!(!problem.contains("hush") && !problem.contains("bearer-secret"), "{problem}");
+        };
+        check(http_answer("500 Internal Server Error", "", "hush"), "status 500").await;
+        check(http_answer("401 Unauthorized", "", "hush"), "the token is refused").await;
+        check(
+            http_answer("302 Found", "location: http://127.0.0.1:1/hush\r\n", ""),
+            "redirects are not followed",
+        )
+        .await;
+        check(http_answer("200 OK", "", &"x".repeat(BODY_BYTES_MAX + 1)), "larger than 1048576 bytes").await;
+        check(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec(), "cut off").await;
+        check(Vec::new(), "no answer from").await;
     }
 
     proptest! {

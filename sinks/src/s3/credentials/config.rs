@@ -101,6 +101,9 @@ pub(super) fn endpoint(url: &str) -> Result<String, String> {
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     match host {
         None => Err(format!("is {url:?}, without a scheme: write https://{}", url.trim_start_matches('/'))),
+        Some(host) if has_credentials(host) => {
+            Err("holds a user or password, which would be shown in messages: take them out".to_owned())
+        }
         Some(host) if host.trim_matches('/').is_empty() => Err(format!("is {url:?}, without a host")),
         Some(_) => {
             let base = url.trim_end_matches('/');
@@ -108,6 +111,11 @@ pub(super) fn endpoint(url: &str) -> Result<String, String> {
             Ok(format!("{base}/v2/monitoring/credentials"))
         }
     }
+}
+
+/// Whether a URL without its scheme begins with `user:password@` (RFC 3986, section 3.2.1).
+pub(in crate::s3) fn has_credentials(host: &str) -> bool {
+    host.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
 }
 
 #[cfg(test)]
@@ -132,6 +140,9 @@ mod tests {
         for url in ["api.cedana.ai", "ftp://api.cedana.ai", "", "https://"] {
             assert!(endpoint(url).is_err(), "{url}");
         }
+        let shown = endpoint("https://me:hush@api.cedana.ai").unwrap_err();
+        assert!(shown.contains("holds a user or password") && !shown.contains("hush"), "{shown}");
+        assert!(endpoint("https://api.cedana.ai/@").is_ok());
         assert!(endpoint("api.cedana.ai/v2").is_err_and(|text| text.contains("without a scheme")));
     }
 

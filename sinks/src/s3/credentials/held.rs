@@ -104,7 +104,7 @@ impl Credentials {
         self.metrics.credentials_refreshes.with_label_values(&["success"]).inc();
         #[expect(clippy::cast_precision_loss, reason = "seconds of this age stay below 2^53")]
         self.metrics.credentials_expiry.set(grant.expires.unwrap_or_default() as f64);
-        let expires = grant.expires.map(|unix| date(unix)).unwrap_or_default();
+        let expires = grant.expires.map(date).unwrap_or_default();
         let (bucket, prefix) = (grant.bucket.as_deref(), grant.prefix.as_deref());
         // Credentials that last are read every minute; only changes of them are news.
         let news = grant.expires.is_some()

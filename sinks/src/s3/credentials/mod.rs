@@ -13,6 +13,7 @@ use std::fmt;
 use aws_sdk_s3::config::SharedHttpClient;
 use pipeline::model::secret::Secret;
 
+pub(super) use config::has_credentials;
 pub use config::{Aws, Cedana, Config};
 pub(crate) use held::Credentials;
 

@@ -106,7 +106,7 @@ async fn an_outage_of_hours_is_asked_about_every_minute_at_most() {
 async fn the_lifetime_is_heeded_and_so_is_the_interval() {
     let check = async |lifetime: i64, expected: &[u64]| {
         with(&[Ok(lifetime)], Duration::ZERO, async |_, script| {
-            sleep(Duration::from_secs(expected.last().unwrap() + 1)).await;
+            sleep(Duration::from_millis(expected.last().unwrap() * 1000 + 500)).await;
             assert_eq!(asked(script), expected, "lifetime {lifetime}");
         })
         .await;
@@ -142,6 +142,10 @@ async fn old_ones_are_used_until_they_expire_then_it_is_unready_then_ready_again
 #[tokio::test(start_paused = true)]
 async fn expired_ones_are_not_taken() {
     with(&[Ok(-1), Ok(0), Ok(3600)], Duration::ZERO, async |credentials, script| {
+        tokio::task::yield_now().await;
+        assert_eq!(credentials.grant(), None);
+        let problem = credentials.problem().unwrap();
+        assert!(problem.contains("no credentials yet") && problem.contains("expired 1 s ago"), "{problem}");
         credentials.valid().await;
         assert_eq!(asked(script).len(), 3);
     })

@@ -1,0 +1,164 @@
+//! The SDK as it is set up here, against prepared answers: what it sends, and that it tries once.
+
+use super::*;
+use crate::spool::tests::metrics;
+use crate::store::Next;
+use crate::test_server::{Server, http_answer};
+
+/// Years from the local clock: whatever is signed with it has the servers' time.
+const DATE: &str = "date: Tue, 01 Jan 2030 00:00:00 GMT\r\n";
+const DATE_UNIX: i64 = 1_893_456_000;
+const GRANT: &str = r#"{"access_key_id": "AKIA1", "secret_access_key": "hush", "session_token": "tok",
+    "expiration": "2030-01-01T01:00:00Z", "bucket": "metrics", "prefix": "/org-1/data/", "region": "eu-west-1"}"#;
+
+/// Asks a store whose API and S3 are one server: the first answer is the grant.
+async fn ask<T>(
+    config: Config,
+    answers: Vec<Vec<u8>>,
+    question: impl AsyncFnOnce(&S3) -> T,
+) -> (T, Vec<String>) {
+    let server = Server::start().await;
+    let cedana = credentials::Cedana {
+        url: server.url(),
+        auth_token: Some(pipeline::model::secret::Secret::new("token".to_owned())),
+        cluster_id: "c1".to_owned(),
+        ..credentials::Cedana::default()
+    };
+    let credentials = credentials::Config { cedana: Some(cedana), aws: None };
+    let config = Config { endpoint_url: Some(server.url()), force_path_style: true, ..config };
+    let s3 = open(&config, &credentials, "1.2.3", &metrics()).unwrap();
+    let asked = async {
+        s3.ready().await;
+        question(&s3).await
+    };
+    let answers = [vec![http_answer("200 OK", DATE, GRANT)], answers].concat();
+    let both = async { tokio::join!(asked, server.answer(answers)) };
+    let (answer, mut requests) = tokio::select! {
+        () = s3.keep_credentials() => panic!("it refreshes for ever"),
+        both = both => both,
+        () = tokio::time::sleep(Duration::from_secs(60)) => panic!("no end"),
+    };
+    requests.remove(0);
+    (answer, requests)
+}
+
+fn body() -> Body {
+    Body { bytes: "PAR1".into(), crc32: 0x0102_0304 }
+}
+
+fn refusal(status: &str, code: &str) -> Vec<u8> {
+    http_answer(status, DATE, &format!("<Error><Code>{code}</Code><Message>hush</Message></Error>"))
+}
+
+const KEY: &str = "1893456000/w0-1795303000.parquet";
+
+#[tokio::test]
+async fn an_object_is_sent_as_agreed() {
+    let config = Config {
+        prefix_suffix: Some("parquet".to_owned()),
+        server_side_encryption: Some("aws:kms".to_owned()),
+        kms_key_id: Some("k1".to_owned()),
+        storage_class: Some("STANDARD_IA".to_owned()),
+        ..Config::default()
+    };
+    let answers = vec![http_answer("200 OK", &format!("{DATE}etag: \"e1\"\r\n"), "")];
+    let put = async |s3: &S3| s3.put(KEY, &body(), Condition::Absent).await;
+    let (receipt, requests) = ask(config, answers, put).await;
+    assert_eq!(receipt.unwrap().etag.as_deref(), Some("\"e1\""));
+    let request = requests[0].to_lowercase();
+    assert!(request.starts_with(&format!("put /metrics/org-1/data/parquet/{KEY}")), "{request}");
+    for part in [
+        "if-none-match: *",
+        "x-amz-checksum-crc32: aqidba==",
+        "content-type: application/vnd.apache.parquet",
+        "x-amz-security-token: tok",
+        "x-amz-date: 20300101t0000",
+        "/20300101/eu-west-1/s3/aws4_request",
+        "x-amz-server-side-encryption: aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id: k1",
+        "x-amz-storage-class: standard_ia",
+        "\r\n\r\npar1",
+    ] {
+        assert!(request.contains(part), "{part}: {request}");
+    }
+    assert!(!request.contains("x-amz-trailer") && !request.contains("aws-chunked"), "{request}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_one_attempt_and_says_what_to_do() {
+    let check = async |status: &str, code: &str, next: Next, expected: &str| {
+        let put = async |s3: &S3| s3.put(KEY, &body(), Condition::None).await;
+        let (answer, requests) = ask(Config::default(), vec![refusal(status, code)], put).await;
+        let error = answer.unwrap_err();
+        assert_eq!(error.next, next, "{error}");
+        assert!(error.text.contains(expected) && !error.text.contains("hush"), "{error}");
+        assert_eq!(requests.len(), 1);
+        assert!(!requests[0].to_lowercase().contains("if-none-match"));
+    };
+    check("503 Slow Down", "SlowDown", Next::Wait, "status 503 SlowDown").await;
+    check("500 Internal Server Error", "InternalError", Next::Unknown, "status 500").await;
+    check("400 Bad Request", "ExpiredToken", Next::Refresh, "ExpiredToken").await;
+    check("412 Precondition Failed", "PreconditionFailed", Next::Exists, "412").await;
+    check("501 Not Implemented", "NotImplemented", Next::Unconditional, "501").await;
+    check(
+        "403 Forbidden",
+        "AccessDenied",
+        Next::Denied,
+        "allow s3:PutObject on metrics/org-1/data/1893456000/w0-",
+    )
+    .await;
+    check("404 Not Found", "NoSuchBucket", Next::Wait, "bucket metrics, region eu-west-1").await;
+    check("403 Forbidden", "RequestTimeTooSkewed", Next::Clock, "clock").await;
+    check("400 Bad Request", "EntityTooLarge", Next::Reject, "EntityTooLarge").await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_leaves_the_outcome_unknown() {
+    let put = async |s3: &S3| s3.put(KEY, &body(), Condition::Absent).await;
+    let (answer, _) = ask(Config::default(), vec![Vec::new()], put).await;
+    assert_eq!(answer.unwrap_err().next, Next::Unknown);
+}
+
+#[tokio::test]
+async fn the_servers_time_is_that_of_the_answers() {
+    let time = async |s3: &S3| (s3.server_time().await, s3.clock_offset());
+    let ((now, offset), _) = ask(Config::default(), Vec::new(), time).await;
+    assert!((DATE_UNIX..DATE_UNIX + 60).contains(&now.unwrap()));
+    assert!(offset.is_some_and(|offset| offset.abs() > 300.0), "{offset:?}");
+}
+
+#[tokio::test]
+async fn what_is_stored_is_compared_by_its_checksum() {
+    let head = async |s3: &S3| s3.head(KEY).await;
+    let stored = http_answer("200 OK", "x-amz-checksum-crc32: AQIDBA==\r\n", "").split_off(0);
+    let stored =
+        String::from_utf8(stored).unwrap().replace("content-length: 0", "content-length: 4").into_bytes();
+    let (found, requests) = ask(Config::default(), vec![stored], head).await;
+    let found = found.unwrap().unwrap();
+    assert_eq!(found, Stored { size: 4, crc32: Some(0x0102_0304) });
+    assert!(found.is(&body()) && !found.is(&Body { crc32: 1, ..body() }));
+    assert!(requests[0].to_lowercase().contains("x-amz-checksum-mode: enabled"), "{requests:?}");
+    let (absent, _) = ask(Config::default(), vec![http_answer("404 Not Found", DATE, "")], head).await;
+    assert_eq!(absent.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_largest_key_is_found_among_others() {
+    let keys = |keys: &[&str]| -> String {
+        keys.iter().map(|key| format!("<Contents><Key>org-1/data/{key}</Key></Contents>")).collect()
+    };
+    let page = |truncated: bool, contents: String| {
+        let body =
+            format!("<ListBucketResult><IsTruncated>{truncated}</IsTruncated>{contents}</ListBucketResult>");
+        http_answer("200 OK", DATE, &body)
+    };
+    let pages = vec![
+        page(true, keys(&["1893450000/a-1.parquet", "1893450001/note"])),
+        page(false, keys(&["1893450002/a-2.parquet", "1893450002/b-1.parquet", "events/x.parquet"])),
+    ];
+    let largest = async |s3: &S3| s3.largest_key("1893440000").await;
+    let (found, requests) = ask(Config::default(), pages, largest).await;
+    assert_eq!(found.unwrap().as_deref(), Some("1893450002/b-1.parquet"));
+    assert!(requests[0].contains("start-after=org-1%2Fdata%2F1893440000"), "{requests:?}");
+    assert!(requests[1].contains("start-after=org-1%2Fdata%2F1893450001%2Fnote"), "{requests:?}");
+}
