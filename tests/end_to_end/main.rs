@@ -7,6 +7,5 @@ mod credentials;
 mod delivery;
 mod lifecycle;
 mod spool;
-mod stores;
 mod upload;
 mod world;

@@ -162,3 +162,26 @@ async fn the_largest_key_is_found_among_others() {
     assert!(requests[0].contains("start-after=org-1%2Fdata%2F1893440000"), "{requests:?}");
     assert!(requests[1].contains("start-after=org-1%2Fdata%2F1893450001%2Fnote"), "{requests:?}");
 }
+
+/// The suite that every store passes, against an S3 that checks signatures, session tokens and checksums itself.
+#[tokio::test]
+async fn it_keeps_the_contract_of_a_store() {
+    let server = support::s3::S3::start("metrics");
+    let account = support::cedana::Account::new("metrics");
+    let api = support::cedana::Cedana::start(&account, server.registry());
+    let cedana = credentials::Cedana {
+        url: api.url(),
+        auth_token: Some(pipeline::model::secret::Secret::new(account.token)),
+        cluster_id: account.cluster_id,
+        ..credentials::Cedana::default()
+    };
+    let credentials = credentials::Config { cedana: Some(cedana), aws: None };
+    let config = Config { endpoint_url: Some(server.url()), force_path_style: true, ..Config::default() };
+    let s3 = open(&config, &credentials, "1.2.3", &metrics()).unwrap();
+    tokio::select! {
+        () = s3.keep_credentials() => panic!("it refreshes for ever"),
+        () = crate::store::conformance::check(&s3) => {}
+        () = tokio::time::sleep(Duration::from_secs(60)) => panic!("no end"),
+    }
+    assert!(server.seen().iter().all(|seen| matches!(seen.status, 200 | 404 | 412)), "{:#?}", server.seen());
+}
