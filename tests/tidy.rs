@@ -191,7 +191,8 @@ fn tests_all_run_and_none_sleeps() {
         let whole = source.path.ends_with("tests.rs") || source.path.starts_with("tests/end_to_end/");
         let from = if whole { 0 } else { source.text[..tests_at].lines().count() };
         for (n, line) in source.text.lines().enumerate().skip(from) {
-            if sleeping.is_match(line) {
+            // One arm of a select that panics is a deadline.
+            if sleeping.is_match(line) && !line.contains("=> panic!") {
                 problems.push(format!("{}:{}: a test sleeps", source.path, n + 1));
             }
         }
