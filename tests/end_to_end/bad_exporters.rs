@@ -129,7 +129,7 @@ fn find(value: &serde_json::Value, job: &str) -> Option<String> {
 #[test]
 fn a_bad_line_costs_that_line() {
     let million = (0..1_000_000).map(|n| format!("l{n}=\"v\",")).collect::<String>();
-    let bad = vec![
+    let bad = [
         "no value".to_owned(),
         "{} 1".to_owned(),
         "unclosed{a=\"b 1".to_owned(),

@@ -19,7 +19,8 @@ fn faults_that_pass_cost_nothing() {
         assert!(world.s3.puts().len() >= puts_least, "{:#?}", world.s3.puts());
     };
     use Fault::{Pass, ResetBeforeBody, Status, StoreThenReset};
-    let runs: [(fn(&World), usize); 7] = [
+    type Run = (fn(&World), usize);
+    let runs: [Run; 7] = [
         (|w| w.s3.script([Status(503, "SlowDown"), Status(503, "SlowDown"), Pass]), 3),
         (|w| w.s3.script([Status(500, "InternalError"), Pass]), 2),
         (|w| w.s3.script([ResetBeforeBody, Pass]), 2),
