@@ -187,7 +187,7 @@ fn tests_all_run_and_none_sleeps() {
         if source.text.contains("start_paused = true") {
             continue;
         }
-        let tests_at = source.text.find("#[cfg(test)]").unwrap_or(source.text.len());
+        let tests_at = source.text.find("#[cfg(test)]\nmod tests {").unwrap_or(source.text.len());
         let whole = source.path.ends_with("tests.rs") || source.path.starts_with("tests/end_to_end/");
         let from = if whole { 0 } else { source.text[..tests_at].lines().count() };
         for (n, line) in source.text.lines().enumerate().skip(from) {

@@ -9,10 +9,11 @@ use hashbrown::HashTable;
 
 use crate::Limits;
 use crate::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
-use crate::model::sample::{Batch, Exposed, Refusal, Series, SeriesId, SeriesTable, Slot};
+use crate::model::sample::{
+    Batch, Exposed, NO_TIMESTAMP, Parsed, Refusal, Series, SeriesId, SeriesTable, Slot,
+};
 use crate::model::scrape::ScrapeError;
 use crate::model::target::Target;
-use crate::parse::{NO_TIMESTAMP, Parsed};
 
 /// Prefix of an exposed label that the target has too (Prometheus, `honor_labels`).
 const EXPORTED: &str = "exported_";

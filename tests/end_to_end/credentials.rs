@@ -98,14 +98,14 @@ fn malformed_answers_say_what_is_wrong() {
     let replies = [
         (Reply::Status(500, "{\"error\":\"oh no\"}"), "500"),
         (Reply::Status(403, "oh no"), "403"),
-        (Reply::Body("{\"access_key_id\": \"oh no"), "JSON"),
+        (Reply::Body("{\"access_key_id\": \"oh no"), "not complete"),
         (Reply::Body("<html><body>oh no, please log in</body></html>"), "JSON"),
         (Reply::Changed(|answer| answer["access_key_id"] = json!("")), "access_key_id"),
         (Reply::Changed(|answer| answer["secret_access_key"] = json!("")), "secret_access_key"),
         (Reply::Changed(|answer| answer["expiration"] = json!("soon")), "expiration"),
         (Reply::IssueFor(-60), "expire"),
-        (Reply::Padded(2 << 20), "1 MiB"),
-        (Reply::Endless, "1 MiB"),
+        (Reply::Padded(2 << 20), "larger than 1048576 bytes"),
+        (Reply::Endless, "larger than 1048576 bytes"),
         (Reply::Cut, "credentials"),
     ];
     std::thread::scope(|scope| {

@@ -77,9 +77,11 @@ fn a_bucket_that_does_not_exist() {
     world.s3.rename_bucket("another");
     let exporter = Exporter::limited(3, body);
     let mut agent = world.start(&[&exporter]);
-    agent.wait_for_log("NoSuchBucket");
-    let why = agent.wait_for_ready(503);
-    assert!(why.contains(crate::world::BUCKET), "{why}");
+    agent.wait_until("the missing bucket to be named", |agent| {
+        let log = agent.stderr();
+        log.lines().any(|line| line.contains("NoSuchBucket") && line.contains(crate::world::BUCKET))
+    });
+    assert!(agent.metric("agent_upload_errors_total", &[("class", "bucket")]) >= 1.0);
     exporter.wait_for_scrapes_after(3);
     world.s3.rename_bucket(crate::world::BUCKET);
     world.s3.wait_for_objects(1);
@@ -99,9 +101,11 @@ fn access_denied_names_the_action_and_the_key() {
             line.contains("AccessDenied") && line.contains("PutObject") && line.contains("elsewhere/")
         })
     });
-    agent.wait_for_ready(503);
-    assert!(world.cedana.issued() >= 2, "AccessDenied forces one refresh");
+    assert!(agent.metric("agent_upload_errors_total", &[("class", "access_denied")]) >= 1.0);
+    assert_eq!(world.cedana.issued(), 2, "AccessDenied forces one refresh");
     assert_eq!(world.s3.objects().len(), 0);
+    agent.wait_until("what cannot go to be kept", |agent| agent.metric("agent_spool_objects", &[]) >= 1.0);
+    assert!(agent.metric("agent_spool_dropped_objects_total", &[]) == 0.0);
 }
 
 /// The local clock is an hour off, in both directions: keys carry the servers' time, and signatures are valid.

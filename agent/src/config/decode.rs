@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
+use super::complaint::{self, Complaint};
 use super::keys::Keys;
-use super::message::{self, Complaint};
 use super::problem::{Path, Problem, Step};
 use super::reveal::Reveal;
 
@@ -60,7 +60,7 @@ impl<'a> Decoder<'a> {
                 Ok(read) => return Some(read),
                 Err(error) => {
                     let found = section.place(error.path());
-                    let complaint = message::parse(&error.into_inner().to_string());
+                    let complaint = complaint::parse(&error.into_inner().to_string());
                     self.complain(&mut section, found, complaint)?;
                 }
             }
@@ -101,7 +101,7 @@ impl<'a> Decoder<'a> {
                 if section.mend(&found, &expected, self.reveal.was_expanded(&whole)) {
                     return Some(());
                 }
-                let text = match message::plain(&expected) {
+                let text = match complaint::plain(&expected) {
                     expected if kind.is_empty() => format!("expected {expected}"),
                     expected => format!("expected {expected}, found {kind}"),
                 };

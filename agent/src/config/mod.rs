@@ -3,11 +3,11 @@
 //! Takes a file or a built-in configuration and the environment; gives a [`Config`] that is known to be sound, or
 //! all problems with path, value and remedy. The environment is read here and nowhere else.
 
+mod complaint;
 mod decode;
 mod environment;
 mod expand;
 mod keys;
-mod message;
 mod problem;
 mod reveal;
 mod sections;

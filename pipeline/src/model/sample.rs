@@ -150,6 +150,17 @@ impl SeriesTable {
     }
 }
 
+/// Stands for "no explicit timestamp" in [`Parsed::timestamp`]; no exposition means the year -292 million.
+pub(crate) const NO_TIMESTAMP: i64 = i64::MIN;
+
+/// One sample line, resolved to a series of the target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Parsed {
+    pub(crate) slot: Slot,
+    pub(crate) timestamp: i64,
+    pub(crate) value: f64,
+}
+
 /// Samples as columns of equal length, in order of arrival.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {

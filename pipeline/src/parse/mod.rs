@@ -14,23 +14,12 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64_with_secret;
 
 use crate::model::labels::{LabelsBuilder, METRIC_NAME};
-use crate::model::sample::{Exposed, MetricType, Refusal, Slot};
+use crate::model::sample::{Exposed, MetricType, NO_TIMESTAMP, Parsed, Refusal, Slot};
 use crate::model::scrape::ScrapeError;
 use line::Comment;
 
-/// Stands for "no explicit timestamp" in [`Parsed::timestamp`]; no exposition means the year -292 million.
-pub(crate) const NO_TIMESTAMP: i64 = i64::MIN;
-
 /// Shown of a bad line at most, bytes.
 const BAD_LINE_BYTES_MAX: usize = 120;
-
-/// One sample line, resolved to a series of the target.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Parsed {
-    pub(crate) slot: Slot,
-    pub(crate) timestamp: i64,
-    pub(crate) value: f64,
-}
 
 /// What a body held besides the samples themselves.
 #[derive(Debug, Default, PartialEq)]

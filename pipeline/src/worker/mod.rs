@@ -13,10 +13,10 @@ use crate::intern::TargetSeries;
 use crate::metrics::{Metrics, reason};
 use crate::model::labels::Labels;
 use crate::model::object::Object;
-use crate::model::sample::{Batch, SeriesTable};
+use crate::model::sample::{Batch, Parsed, SeriesTable};
 use crate::model::scrape::{Scrape, ScrapeError};
 use crate::model::target::{Health, LastScrape, Target};
-use crate::parse::{self, Cache, Parsed, Reading, Secret};
+use crate::parse::{self, Cache, Reading, Secret};
 use crate::report::{self, Report, ReportSeries};
 use crate::{Limits, batch};
 
