@@ -67,6 +67,8 @@ impl Order {
                 *rank = NONE;
             }
         }
+        // One of them may have led others that stay.
+        self.leaders.clear();
     }
 
     /// Puts the samples of a batch into row order.
@@ -120,6 +122,9 @@ impl Order {
         }
         if !new.is_empty() {
             self.merge(new, table);
+            self.leaders.clear();
+        }
+        if self.leaders.is_empty() {
             self.rank_all(table);
         }
     }
@@ -153,7 +158,6 @@ impl Order {
     }
 
     fn rank_all(&mut self, table: &SeriesTable) {
-        self.leaders.clear();
         let mut previous = None;
         for id in &self.sorted {
             let series = table.get(*id);
@@ -254,6 +258,20 @@ mod tests {
         let rows = Order::default().place(&batch(&[(2, 5), (1, 5), (0, 5), (0, 6)]), &table);
         assert_eq!((rows.ends.as_slice(), rows.duplicates), ([2, 3].as_slice(), 1));
         assert_eq!((rows.timestamps, rows.values), (vec![5, 6, 5], vec![0.0, 3.0, 1.0]));
+    }
+
+    #[test]
+    fn equal_series_outlive_each_other() {
+        for gone in [SeriesId(0), SeriesId(2)] {
+            let mut series = table(&["a", "b", "a"]);
+            let mut order = Order::default();
+            order.place(&batch(&[(0, 1), (1, 1), (2, 2)]), &series);
+            series.retire(gone);
+            order.forget(&series.sweep());
+            let stays = SeriesId(2 - gone.0);
+            let rows = order.place(&batch(&[(1, 3), (stays.0, 3)]), &series);
+            assert_eq!(rows.series, [stays, SeriesId(1)]);
+        }
     }
 
     #[test]
