@@ -1,5 +1,7 @@
 //! The house style, as far as a program can check it: sizes, module docs, words, dependency direction, the tree.
 
+#![expect(clippy::expect_used, reason = "these are tests")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

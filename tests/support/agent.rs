@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,30 +18,22 @@ use crate::wait;
 /// Longest that any run may take to end by itself or after a signal: above the 25 seconds the agent gives itself.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The binary, built in the profile of this test and in the same target directory.
+/// The binary: cargo puts it beside the programs that it builds, and one folder above the tests.
 ///
 /// # Panics
-/// When it does not build.
-pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        // <target>/[<triple>/]<profile>/deps/<test>
-        let test = std::env::current_exe().expect("the path of this test");
-        let directory = test.parent().and_then(Path::parent).expect("the directory of the profile");
-        let release = directory.ends_with("release");
-        // The whole workspace is named so that dependencies have the features they have been built with already.
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--workspace", "--bin", "agent", "--message-format=json-render-diagnostics"]);
-        cargo.args(release.then_some("--release"));
-        cargo.arg("--target-dir").arg(directory.parent().expect("the target directory"));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        let output = cargo.stderr(Stdio::inherit()).output().expect("to run cargo");
-        assert!(output.status.success(), "cargo build failed");
-        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-        let messages = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let built = messages.filter_map(|m| m["executable"].as_str().map(PathBuf::from));
-        built.reduce(|_, last| last).expect("cargo to name what it built")
-    })
+/// When it is not there.
+pub fn binary() -> PathBuf {
+    let program = std::env::current_exe().expect("the path of this program");
+    let directory = program.parent().expect("a directory");
+    let directory =
+        if directory.ends_with("deps") { directory.parent().expect("a directory") } else { directory };
+    let binary = directory.join("agent");
+    assert!(
+        binary.is_file(),
+        "{} is not there: build it with cargo build --workspace --bins",
+        binary.display()
+    );
+    binary
 }
 
 /// An agent about to be run.
