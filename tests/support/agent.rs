@@ -25,9 +25,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        // <target>/[<triple>/]<profile>/deps/<test>
-        let test = std::env::current_exe().expect("the path of this test");
-        let directory = test.parent().and_then(Path::parent).expect("the directory of the profile");
+        // <target>/[<triple>/]<profile>/deps/<test>, or <target>/[<triple>/]<profile>/<bench>
+        let test = std::env::current_exe().expect("the path of this program");
+        let directory = test.parent().expect("the directory of this program");
+        let directory = if directory.ends_with("deps") { directory.parent() } else { Some(directory) };
+        let directory = directory.expect("the directory of the profile");
         let release = directory.ends_with("release");
         // The whole workspace is named so that dependencies have the features they have been built with already.
         let mut cargo = Command::new(env!("CARGO"));
