@@ -2,7 +2,7 @@
 //!
 //! Runs the release binary against exporters, a Cedana API and an S3 that live in this process, so that the figures
 //! are the agent's alone. Prints one table; asserts nothing about time.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss, reason = "a bench")]
+#![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a bench")]
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
