@@ -207,7 +207,8 @@ fn sink(config: &Config) -> String {
 /// The sum of all limits: what the process holds at the very most, bytes. In practice far less.
 fn memory_bytes_max(config: &Config) -> u64 {
     const SERIES_BYTES: u64 = 300;
-    const ROW_BYTES: u64 = 20;
+    // 12 in the open batch (28 where every sample has a timestamp of its own), and 16 while it is encoded.
+    const ROW_BYTES: u64 = 44;
     let pipeline = &config.pipeline;
     let batch = pipeline.batch.max_rows.saturating_mul(ROW_BYTES);
     // In the queue, the one being encoded, and the one being written or sent.

@@ -34,8 +34,9 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<Outcome> {
     // One TLS provider for everything; a second installation would be the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // One thread for all I/O, which is mostly waiting; the worker and the disk have threads of their own.
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start threads")?;
     let environment = Environment::of_process();
     let outcome = runtime.block_on(commands::execute(cli, &environment, &mut stdout(), &mut stderr()));
     runtime.shutdown_timeout(LINGER);

@@ -15,7 +15,7 @@ use crate::model::units::{Duration, Size};
 pub struct Config {
     /// Age of the oldest sample at which a batch is sealed. Fifteen seconds is what the stack had; sixty halve the bytes.
     pub max_age: Duration,
-    /// Samples at which a batch is sealed. It bounds memory: a sample in an open batch is 20 bytes.
+    /// Samples at which a batch is sealed. It bounds memory: a sample takes 12 bytes in an open batch and 16 while it is encoded.
     pub max_rows: u64,
     /// Size of an object at which a batch is sealed, estimated from the bytes per row of the object before it.
     pub max_bytes: Size,
@@ -83,14 +83,18 @@ impl Batcher {
             || self.open.len() as f64 * self.bytes_per_row >= self.config.max_bytes.0 as f64
     }
 
-    /// Empties the batch after it became an object of `bytes`, and learns from its size.
-    #[expect(clippy::cast_precision_loss, reason = "estimates")]
-    pub(crate) fn sealed(&mut self, bytes: usize) {
-        if !self.open.is_empty() && bytes > 0 {
-            self.bytes_per_row = bytes as f64 / self.open.len() as f64;
-        }
-        self.open.clear();
+    /// Takes the batch out; the next begins empty.
+    pub(crate) fn take(&mut self) -> Batch {
         self.since = None;
+        std::mem::take(&mut self.open)
+    }
+
+    /// Learns from the size of the object that a batch became.
+    #[expect(clippy::cast_precision_loss, reason = "estimates")]
+    pub(crate) fn sealed(&mut self, rows: u64, bytes: usize) {
+        if rows > 0 && bytes > 0 {
+            self.bytes_per_row = bytes as f64 / rows as f64;
+        }
     }
 }
 
@@ -105,8 +109,7 @@ mod tests {
         let start = Instant::now();
         let check = |config: Config, rows: u32, bytes_per_row: usize, after: Time, expected: bool| {
             let mut batcher = Batcher::new(config.clone());
-            batcher.open.push(SeriesId(0), 0, 0.0);
-            batcher.sealed(bytes_per_row);
+            batcher.sealed(1, bytes_per_row);
             for i in 0..rows {
                 batcher.open.push(SeriesId(i), 0, 0.0);
                 batcher.touched(start);

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::model::object::Object;
 use crate::model::sample::{Batch, SeriesId, SeriesTable};
 use crate::schema::Schema;
-use columns::Columns;
 use compress::Compressor;
 use order::Order;
 
@@ -63,6 +62,7 @@ pub struct Encoder {
     writer: String,
     cluster_id: String,
     order: Order,
+    columns: columns::Cache,
 }
 
 /// What became of a batch.
@@ -83,20 +83,29 @@ impl Encoder {
         let compressor = Compressor::new(config.compression)
             .map_err(|error| vec![("compression".to_owned(), format!("cannot start zstd: {error}"))])?;
         let (writer, cluster_id) = (writer.to_owned(), cluster_id.to_owned());
-        Ok(Self { schema, compressor, writer, cluster_id, order: Order::default() })
+        Ok(Self {
+            schema,
+            compressor,
+            writer,
+            cluster_id,
+            order: Order::default(),
+            columns: columns::Cache::default(),
+        })
     }
 
-    /// Encodes a batch; the same batch and sequence number give the same bytes.
+    /// Encodes a batch; the same batch and sequence number give the same bytes. Takes the batch, so that it is gone by the
+    /// time its pages are made.
     ///
     /// # Errors
     /// What the Parquet writer reports, which for rows in memory means a defect.
     pub(crate) fn encode(
         &mut self,
-        batch: &Batch,
+        batch: Batch,
         table: &SeriesTable,
         sequence: u64,
     ) -> Result<Encoded, ParquetError> {
-        let rows = self.order.place(batch, table);
+        let rows = self.order.place(&batch, table);
+        drop(batch);
         let time_min = rows.timestamps.iter().copied().min().unwrap_or_default();
         let time_max = rows.timestamps.iter().copied().max().unwrap_or_default();
         let metadata = [
@@ -109,9 +118,9 @@ impl Encoder {
             ("time_max", time_max.to_string()),
         ];
         let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
-        let columns = Columns::new(&rows, table, &self.schema);
+        let columns = self.columns.of(&rows, table, &self.schema);
         let created_by = format!("cedana-agent version {VERSION}");
-        let bytes = pages::write(&rows, &columns, &self.schema, &mut self.compressor, &created_by, metadata)?;
+        let bytes = pages::write(&rows, columns, &self.schema, &mut self.compressor, &created_by, metadata)?;
         let bytes = Bytes::from(bytes);
         let crc32 = crc32fast::hash(&bytes);
         let samples = rows.len() as u64;
@@ -121,7 +130,10 @@ impl Encoder {
 
     /// Forgets series whose ids are about to be given to others.
     pub(crate) fn forget(&mut self, freed: &[SeriesId]) {
-        self.order.forget(freed);
+        if !freed.is_empty() {
+            self.order.forget(freed);
+            self.columns.clear();
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use super::order::Rows;
 use crate::schema::Schema;
 
 /// Writes the rows as a Parquet file.
-pub(super) fn write(rows: &Rows, columns: &Columns<'_>, schema: &Schema) -> Vec<u8> {
+pub(super) fn write(rows: &Rows, columns: &Columns, schema: &Schema) -> Vec<u8> {
     let path = |name: &str| ColumnPath::new(vec![name.to_owned()]);
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -63,12 +63,12 @@ fn arrow_schema(schema: &Schema) -> ArrowSchema {
     ArrowSchema::new(fields)
 }
 
-fn array(texts: &Texts<'_>, keys: Vec<i32>) -> ArrayRef {
-    let values = Arc::new(StringArray::from(texts.values.clone()));
+fn array(texts: &Texts, keys: Vec<i32>) -> ArrayRef {
+    let values = Arc::new(StringArray::from_iter_values(&texts.values));
     Arc::new(DictionaryArray::<Int32Type>::try_new(Int32Array::from(keys), values).unwrap())
 }
 
-fn map(rows: &Rows, columns: &Columns<'_>) -> ArrayRef {
+fn map(rows: &Rows, columns: &Columns) -> ArrayRef {
     let (mut keys, mut values, mut offsets, mut start) = (Vec::new(), Vec::new(), vec![0_i32], 0);
     for (entries, length) in columns.map_lengths.iter().zip(rows.lengths()) {
         let end = start + *entries as usize;

@@ -18,6 +18,9 @@ pub(crate) struct Order {
     leaders: Vec<SeriesId>,
 }
 
+/// New series whose keys are held at once.
+const NEW_AT_ONCE: usize = 8192;
+
 /// Marks an id without a rank.
 const NONE: u32 = u32::MAX;
 
@@ -52,9 +55,6 @@ impl Rows {
 impl Order {
     /// Forgets series whose ids are about to be given to others.
     pub(crate) fn forget(&mut self, freed: &[SeriesId]) {
-        if freed.is_empty() {
-            return;
-        }
         let mut gone = vec![false; self.ranks.len()];
         for id in freed {
             if let Some(flag) = gone.get_mut(id.0 as usize) {
@@ -75,7 +75,7 @@ impl Order {
     pub(crate) fn place(&mut self, batch: &Batch, table: &SeriesTable) -> Rows {
         self.admit(batch, table);
         let mut next = vec![0_u32; self.leaders.len() + 1];
-        for id in &batch.series {
+        for id in batch.series() {
             if let Some(count) = next.get_mut(self.rank(*id) as usize + 1) {
                 *count += 1;
             }
@@ -112,7 +112,7 @@ impl Order {
     fn admit(&mut self, batch: &Batch, table: &SeriesTable) {
         self.ranks.resize(table.slots(), NONE);
         let mut new = Vec::new();
-        for id in &batch.series {
+        for id in batch.series() {
             if let Some(rank) = self.ranks.get_mut(id.0 as usize)
                 && *rank == NONE
             {
@@ -121,7 +121,8 @@ impl Order {
             }
         }
         if !new.is_empty() {
-            self.merge(new, table);
+            // A part at a time, because the keys of all new series at once would be what takes most memory of all.
+            new.chunks(NEW_AT_ONCE).for_each(|part| self.merge(part, table));
             self.leaders.clear();
         }
         if self.leaders.is_empty() {
@@ -129,23 +130,22 @@ impl Order {
         }
     }
 
-    fn merge(&mut self, new: Vec<SeriesId>, table: &SeriesTable) {
-        let mut keyed: Vec<(Vec<u8>, SeriesId)> = new
-            .into_iter()
-            .map(|id| {
-                let mut key = Vec::new();
-                write_key(id, table, &mut key);
-                (key.as_slice().to_vec(), id)
-            })
-            .collect();
+    /// Sorts the new series and merges them into the order; both by key, equal keys by id.
+    fn merge(&mut self, new: &[SeriesId], table: &SeriesTable) {
+        let key_of = |id: SeriesId| {
+            let mut key = Vec::new();
+            write_key(id, table, &mut key);
+            key
+        };
+        let mut keyed: Vec<(Vec<u8>, SeriesId)> = new.iter().map(|id| (key_of(*id), *id)).collect();
         keyed.sort_unstable();
         let old = std::mem::take(&mut self.sorted);
         let mut merged = Vec::with_capacity(old.len() + keyed.len());
         let mut rest = old.as_slice();
         let mut probe = Vec::new();
         for (key, id) in keyed {
-            let at = rest.partition_point(|other| {
-                write_key(*other, table, &mut probe);
+            let at = gallop(rest, |other| {
+                write_key(other, table, &mut probe);
                 probe.as_slice().cmp(&key).then(other.cmp(&id)) == Ordering::Less
             });
             let (before, after) = rest.split_at_checked(at).unwrap_or((rest, &[]));
@@ -170,6 +170,21 @@ impl Order {
             }
         }
     }
+}
+
+/// How many ids at the start of `ids` are `before` the place looked for. New series of one target stand together, so that it
+/// is mostly found at once.
+fn gallop(ids: &[SeriesId], mut before: impl FnMut(SeriesId) -> bool) -> usize {
+    let mut known = 0;
+    let mut step = 1;
+    while let Some(id) = ids.get(known + step - 1)
+        && before(*id)
+    {
+        known += step;
+        step *= 2;
+    }
+    let end = (known + step - 1).min(ids.len());
+    known + ids.get(known..end).map_or(0, |range| range.partition_point(|id| before(*id)))
 }
 
 fn write_key(id: SeriesId, table: &SeriesTable, key: &mut Vec<u8>) {
@@ -258,6 +273,17 @@ mod tests {
         let rows = Order::default().place(&batch(&[(2, 5), (1, 5), (0, 5), (0, 6)]), &table);
         assert_eq!((rows.ends.as_slice(), rows.duplicates), ([2, 3].as_slice(), 1));
         assert_eq!((rows.timestamps, rows.values), (vec![5, 6, 5], vec![0.0, 3.0, 1.0]));
+    }
+
+    #[test]
+    fn galloping_finds_every_place() {
+        let ids: Vec<_> = (0..40).map(SeriesId).collect();
+        for length in 0..ids.len() {
+            for place in 0..=length {
+                let found = gallop(&ids[..length], |id| (id.0 as usize) < place);
+                assert_eq!(found, place, "{place} of {length}");
+            }
+        }
     }
 
     #[test]

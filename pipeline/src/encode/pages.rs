@@ -37,7 +37,7 @@ const STATISTICS_BYTES_MAX: usize = 64;
 /// Writes the rows as a Parquet file.
 pub(super) fn write(
     rows: &Rows,
-    columns: &Columns<'_>,
+    columns: &Columns,
     schema: &Schema,
     compressor: &mut Compressor,
     created_by: &str,
@@ -60,7 +60,7 @@ fn write_columns<W: Write + Send>(
     mut group: Group<'_, W>,
     mut leaves: impl Iterator<Item = ColumnDescPtr>,
     rows: &Rows,
-    columns: &Columns<'_>,
+    columns: &Columns,
 ) -> Result<(), ParquetError> {
     let mut next = || leaves.next().ok_or_else(|| ParquetError::General("a column too many".to_owned()));
     group.plain(next()?, &rows.timestamps, time_statistics(&rows.timestamps), |v| v.to_le_bytes())?;
@@ -108,7 +108,7 @@ fn parquet_schema(schema: &Schema) -> Result<TypePtr, ParquetError> {
 }
 
 /// The width of the keys, then the keys.
-fn keys(body: &mut Vec<u8>, texts: &Texts<'_>, runs: impl Iterator<Item = (u32, usize)>) {
+fn keys(body: &mut Vec<u8>, texts: &Texts, runs: impl Iterator<Item = (u32, usize)>) {
     let largest = u32::try_from(texts.values.len().saturating_sub(1)).unwrap_or(u32::MAX);
     let width = hybrid::width(largest);
     body.push(width.to_le_bytes()[0]);
@@ -120,8 +120,8 @@ fn keys(body: &mut Vec<u8>, texts: &Texts<'_>, runs: impl Iterator<Item = (u32, 
 /// The keys of the map's entries, row by row: every row of a run repeats the entries of its series.
 fn map_keys<'a>(
     rows: &'a Rows,
-    columns: &'a Columns<'_>,
-    texts: &'a Texts<'_>,
+    columns: &'a Columns,
+    texts: &'a Texts,
 ) -> impl Iterator<Item = (u32, usize)> + 'a {
     let mut rest = texts.keys.as_slice();
     let runs = columns.map_lengths.iter().zip(rows.lengths());
@@ -140,7 +140,7 @@ struct Levels {
 }
 
 impl Levels {
-    fn new(rows: &Rows, columns: &Columns<'_>) -> Self {
+    fn new(rows: &Rows, columns: &Columns) -> Self {
         let (mut repetition, mut definition) = (Vec::new(), Vec::new());
         let mut repeats = Hybrid::new(&mut repetition, 1);
         let mut defines = Hybrid::new(&mut definition, 1);
@@ -200,7 +200,7 @@ impl<W: Write + Send> Group<'_, W> {
     fn dictionary(
         &mut self,
         column: ColumnDescPtr,
-        texts: &Texts<'_>,
+        texts: &Texts,
         values: usize,
         keys: &[u8],
     ) -> Result<(), ParquetError> {
@@ -327,14 +327,14 @@ fn value_statistics(values: &[f64]) -> Option<Statistics> {
     Some(Statistics::double(Some(min), Some(max), None, Some(0), false))
 }
 
-fn text_statistics(texts: &Texts<'_>) -> Option<Statistics> {
+fn text_statistics(texts: &Texts) -> Option<Statistics> {
     let (min, max) = (texts.values.iter().min()?, texts.values.iter().max()?);
     if min.len().max(max.len()) > STATISTICS_BYTES_MAX {
         return None;
     }
     Some(Statistics::byte_array(
-        Some(ByteArray::from(*min)),
-        Some(ByteArray::from(*max)),
+        Some(ByteArray::from(&**min)),
+        Some(ByteArray::from(&**max)),
         None,
         Some(0),
         false,

@@ -104,7 +104,7 @@ fn what_is_written_is_read() {
     }
     for compression in [Compression::Zstd, Compression::Lz4, Compression::Snappy, Compression::None] {
         let mut encoder = encoder(compression);
-        let object = encoder.encode(&batch, &table, 9).unwrap().object;
+        let object = encoder.encode(batch.clone(), &table, 9).unwrap().object;
         assert_eq!(read_back(&object.bytes), expected(&batch, &table, &encoder.schema), "{compression:?}");
         assert_eq!((object.samples, object.sequence), (15, 9));
         assert_eq!((object.time_min, object.time_max), (1_700_000_000_000, 1_700_000_000_004));
@@ -118,7 +118,7 @@ fn the_file_says_where_it_comes_from() {
     let id = table.insert(series(&[("__name__", "up"), ("le", "1")], MetricType::Gauge));
     let mut batch = Batch::default();
     batch.push(id, 5, 1.0);
-    let object = encoder(Compression::Zstd).encode(&batch, &table, 42).unwrap().object;
+    let object = encoder(Compression::Zstd).encode(batch.clone(), &table, 42).unwrap().object;
     let reader = ParquetRecordBatchReaderBuilder::try_new(object.bytes).unwrap();
     let file = reader.metadata().file_metadata();
     let pairs = file.key_value_metadata().unwrap().iter();
@@ -163,16 +163,16 @@ proptest! {
                 batch.push(*index.get(&ids), i as i64, f64::from_bits(*bits));
             }
             let sequence = round as u64;
-            let object = long_lived.encode(&batch, &table, sequence).unwrap().object;
+            let object = long_lived.encode(batch.clone(), &table, sequence).unwrap().object;
             prop_assert_eq!(read_back(&object.bytes), expected(&batch, &table, &long_lived.schema));
             let mut order = Order::default();
             let rows = order.place(&batch, &table);
-            let columns = Columns::new(&rows, &table, &long_lived.schema);
+            let columns = columns::Columns::new(&rows, &table, &long_lived.schema);
             let oracle = Bytes::from(oracle::write(&rows, &columns, &long_lived.schema));
             prop_assert_eq!(read_back(&object.bytes), read_back(&oracle));
             prop_assert_eq!(footer(&object.bytes), footer(&oracle));
             // An encoder that remembers nothing writes the same bytes.
-            let fresh = encoder(Compression::Zstd).encode(&batch, &table, sequence).unwrap().object;
+            let fresh = encoder(Compression::Zstd).encode(batch.clone(), &table, sequence).unwrap().object;
             prop_assert_eq!(object, fresh);
         }
     }

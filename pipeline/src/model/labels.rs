@@ -11,13 +11,10 @@ pub const METRIC_NAME: &str = "__name__";
 
 /// An immutable label set, sorted by name, without empty values.
 ///
-/// One text buffer and the end of every name and value in it: two allocations however many labels.
+/// One allocation however many labels: each name and value stands there after its length, which takes one byte below 128
+/// (LEB128).
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Labels {
-    text: Box<str>,
-    /// End offsets in `text`: name, value, name, value, ...
-    ends: Box<[u32]>,
-}
+pub struct Labels(Box<[u8]>);
 
 impl Labels {
     /// Labels from pairs in any order; the last of two equal names wins.
@@ -43,29 +40,20 @@ impl Labels {
 
     /// All labels, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut start = 0;
-        self.ends.chunks_exact(2).map(move |ends| {
-            let (name_end, value_end) = match ends {
-                [name_end, value_end] => (*name_end as usize, *value_end as usize),
-                _ => (start, start), // chunks_exact(2) gives twos.
-            };
-            let name = self.text.get(start..name_end).unwrap_or_default();
-            let value = self.text.get(name_end..value_end).unwrap_or_default();
-            start = value_end;
-            (name, value)
-        })
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || Some((read_text(&mut rest)?, read_text(&mut rest)?)))
     }
 
     /// The number of labels.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ends.len() / 2
+        self.iter().count()
     }
 
     /// Whether there is no label.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.0.is_empty()
     }
 
     /// A hash that is the same on every machine and in every release (xxh3, seed 0), for spreading work.
@@ -194,20 +182,44 @@ impl LabelsBuilder {
     /// The finished set; the builder keeps its content.
     #[must_use]
     pub fn build(&self) -> Labels {
-        let mut text = String::with_capacity(self.iter().map(|(n, v)| n.len() + v.len()).sum());
-        let mut ends = Vec::with_capacity(self.pairs.len() * 2);
+        let mut bytes = Vec::with_capacity(self.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
         for (name, value) in self.iter() {
-            text.push_str(name);
-            ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
-            text.push_str(value);
-            ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+            write_text(name, &mut bytes);
+            write_text(value, &mut bytes);
         }
-        Labels { text: text.into_boxed_str(), ends: ends.into_boxed_slice() }
+        Labels(bytes.into_boxed_slice())
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
         self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name))
     }
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    let mut length = text.len();
+    while length >= 0x80 {
+        out.push(length.to_le_bytes()[0] | 0x80);
+        length >>= 7;
+    }
+    out.push(length.to_le_bytes()[0]);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The text at the start of `rest`, which is moved past it. `None` at the end.
+fn read_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let (mut length, mut shift) = (0_usize, 0_u32);
+    loop {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        length |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let (text, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    std::str::from_utf8(text).ok()
 }
 
 #[cfg(test)]
@@ -233,6 +245,16 @@ mod tests {
         assert_eq!(builder.build(), Labels::from_pairs([("c", "3")]));
         builder.clear();
         assert!(builder.build().is_empty());
+    }
+
+    #[test]
+    fn texts_of_any_length_come_back() {
+        for length in [1, 127, 128, 16_383, 16_384, 65_536] {
+            let value = "ü".repeat(length);
+            let labels = Labels::from_pairs([("a", value.as_str()), ("b", "x")]);
+            assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", value.as_str()), ("b", "x")]);
+            assert_eq!(labels.len(), 2);
+        }
     }
 
     #[test]

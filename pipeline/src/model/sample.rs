@@ -1,6 +1,6 @@
 //! Samples: (series, timestamp, value), the series they belong to, and the batch that holds them as columns.
 //!
-//! A series is interned once, when its target first exposes it; after that a sample is 20 bytes without an
+//! A series is interned once, when its target first exposes it; after that a sample is 12 bytes without an
 //! allocation. Identifiers are reused only after no open batch can name them.
 
 use super::labels::{Labels, LabelsBuilder};
@@ -161,15 +161,15 @@ pub(crate) struct Parsed {
     pub(crate) value: f64,
 }
 
-/// Samples as columns of equal length, in order of arrival.
+/// Samples as columns, in order of arrival: 12 bytes each, since the samples of a scrape share their timestamp.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// Which series.
-    pub series: Vec<SeriesId>,
-    /// Milliseconds since the Unix epoch.
-    pub timestamps: Vec<i64>,
+    series: Vec<SeriesId>,
     /// Values, with every bit of a NaN kept.
-    pub values: Vec<f64>,
+    values: Vec<f64>,
+    /// Runs of equal timestamps, milliseconds since the Unix epoch: where each run ends, and its timestamp.
+    times: Vec<(usize, i64)>,
 }
 
 impl Batch {
@@ -188,25 +188,27 @@ impl Batch {
     /// Adds one sample.
     pub fn push(&mut self, series: SeriesId, timestamp: i64, value: f64) {
         self.series.push(series);
-        self.timestamps.push(timestamp);
         self.values.push(value);
+        match self.times.last_mut() {
+            Some((end, last)) if *last == timestamp => *end += 1,
+            _ => self.times.push((self.series.len(), timestamp)),
+        }
     }
 
-    /// Forgets all samples from position `len` on.
-    pub fn truncate(&mut self, len: usize) {
-        self.series.truncate(len);
-        self.timestamps.truncate(len);
-        self.values.truncate(len);
-    }
-
-    /// Forgets all samples and keeps the buffers.
-    pub fn clear(&mut self) {
-        self.truncate(0);
+    /// The series of every sample, in order of arrival.
+    #[must_use]
+    pub fn series(&self) -> &[SeriesId] {
+        &self.series
     }
 
     /// All samples, in order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = (SeriesId, i64, f64)> {
-        let times = self.timestamps.iter().zip(&self.values);
-        self.series.iter().zip(times).map(|(s, (t, v))| (*s, *t, *v))
+        let mut start = 0;
+        let times = self.times.iter().flat_map(move |(end, time)| {
+            let length = end - start;
+            start = *end;
+            std::iter::repeat_n(*time, length)
+        });
+        self.series.iter().zip(&self.values).zip(times).map(|((s, v), t)| (*s, t, *v))
     }
 }

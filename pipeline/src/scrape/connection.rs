@@ -24,8 +24,9 @@ use url::{Host, Url};
 use super::tls::Tls;
 use crate::model::scrape::ScrapeError;
 
-/// hyper's read buffer grows to this while reads fill it: few system calls for large bodies, 8 KiB for small ones.
-const READ_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// hyper's read buffer grows to this while reads fill it, and every idle connection keeps its own: few system calls for large
+/// bodies, and a thousand targets still fit.
+const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 type Driver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
 

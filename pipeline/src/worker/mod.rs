@@ -131,8 +131,10 @@ impl Worker {
         if self.batcher.open.is_empty() {
             return None;
         }
+        let batch = self.batcher.take();
+        let samples = batch.len() as u64;
         let timer = self.metrics.encode_seconds.start_timer();
-        let encoded = self.encoder.encode(&self.batcher.open, &self.table, self.next_sequence);
+        let encoded = self.encoder.encode(batch, &self.table, self.next_sequence);
         timer.observe_duration();
         let object = match encoded {
             Ok(encoded) => {
@@ -141,14 +143,13 @@ impl Worker {
             }
             Err(error) => {
                 // Rows in memory always encode; should they not, the process goes on and says so.
-                let samples = self.batcher.open.len() as u64;
                 tracing::error!(samples, error = %error, "batch lost: it cannot be encoded");
                 self.metrics.dropped(reason::ENCODE, samples);
                 None
             }
         };
-        self.batcher.sealed(object.as_ref().map_or(0, |object| object.bytes.len()));
         if let Some(object) = &object {
+            self.batcher.sealed(samples, object.bytes.len());
             self.next_sequence += 1;
             self.metrics.objects_sealed.inc();
             self.metrics.object_bytes.inc_by(object.bytes.len() as u64);
@@ -161,7 +162,7 @@ impl Worker {
 
     /// The object that sealing would make, with the batch left open.
     pub(crate) fn preview(&mut self) -> Option<Object> {
-        let encoded = self.encoder.encode(&self.batcher.open, &self.table, self.next_sequence).ok()?;
+        let encoded = self.encoder.encode(self.batcher.open.clone(), &self.table, self.next_sequence).ok()?;
         (encoded.object.samples > 0).then_some(encoded.object)
     }
 
