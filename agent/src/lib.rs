@@ -273,7 +273,7 @@ mod tests {
     fn limits_bound_memory() {
         let environment = config::Environment::default();
         let loaded = config::load(config::Source::Local, &environment, config::Purpose::Run).unwrap();
-        // 128 MiB of bodies, 20 MB of rows, 4 objects of 10 MiB, 5 million series of 300 bytes.
-        assert_eq!(memory_bytes_max(&loaded.config), (128 << 20) + 20_000_000 + (40 << 20) + 1_500_000_000);
+        // 128 MiB of bodies, 44 MB of rows, 4 objects of 10 MiB, 5 million series of 300 bytes.
+        assert_eq!(memory_bytes_max(&loaded.config), (128 << 20) + 44_000_000 + (40 << 20) + 1_500_000_000);
     }
 }
