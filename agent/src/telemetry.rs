@@ -9,6 +9,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, IntGauge, Opts, Registry, TextEncoder};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The version with the commit, as `--version` prints it.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("AGENT_COMMIT"), ")");
@@ -21,9 +22,14 @@ pub const LEVEL_DEFAULT: &str = "info";
 /// # Errors
 /// A text for people when the level is none.
 pub fn log_to_stderr(level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|error| {
-        format!("{level:?} is not a log level ({error}): use error, warn, info, debug or trace")
-    })?;
+    let refused =
+        |why: &str| format!("{level:?} is not a log level ({why}): use error, warn, info, debug or trace");
+    // The filter takes a bare word that is no level for the name of a part, and would then log nothing.
+    let is_level = |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
+    if let Some(part) = level.split(',').find(|part| !is_level(part)) {
+        return Err(refused(&format!("{part:?} is neither a level nor PART=LEVEL")));
+    }
+    let filter = EnvFilter::try_new(level).map_err(|error| refused(&error.to_string()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start, as in tests, is no error: the first keeps logging.
     let _ = if std::io::stderr().is_terminal() {
@@ -169,7 +175,9 @@ mod tests {
 
     #[test]
     fn a_level_that_is_none_is_refused() {
-        let text = log_to_stderr("info,[").unwrap_err();
-        assert!(text.contains("use error, warn, info, debug or trace"), "{text}");
+        for level in ["info,[", "loud", "info,loud"] {
+            let text = log_to_stderr(level).unwrap_err();
+            assert!(text.contains("use error, warn, info, debug or trace"), "{text}");
+        }
     }
 }

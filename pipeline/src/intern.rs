@@ -68,8 +68,8 @@ impl TargetSeries {
         }
     }
 
-    /// The slot of an exposed series: attaches the target's labels, applies `metric_relabel_configs`, adds the
-    /// external labels that are missing, checks the job's limits, and interns what is left.
+    /// The slot of an exposed series: attaches the target's labels, applies `metric_relabel_configs`, checks
+    /// the job's limits, adds the external labels that are missing, and interns what is left.
     pub(crate) fn resolve(
         &mut self,
         exposed: Exposed<'_>,
@@ -86,12 +86,12 @@ impl TargetSeries {
         if labels.get(METRIC_NAME).is_empty() {
             return Err(Refusal::Line("no metric name left after metric relabelling"));
         }
+        check_limits(labels.iter(), target)?;
         for (name, value) in external.iter() {
             if labels.get(name).is_empty() {
                 labels.set(name, value);
             }
         }
-        check_limits(labels.iter(), target)?;
         let series = Series { labels: labels.build(), metric_type };
         let hash = self.hasher.hash_one(&series);
         let same = |slot: &Slot| self.known(*slot).and_then(|k| table.get(k.series)) == Some(&series);

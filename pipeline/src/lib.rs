@@ -183,8 +183,8 @@ impl Pipeline {
             })
             .collect();
         let mut tasks = JoinSet::new();
-        let runtime = Handle::current();
-        tasks.spawn_blocking(move || work(worker, scrapes, &objects, &runtime));
+        let (runtime, stopping) = (Handle::current(), stop.clone());
+        tasks.spawn_blocking(move || work(worker, scrapes, &objects, &runtime, &stopping));
         tasks.spawn(async move { Ok(pool.run(jobs, stop).await?) });
         while let Some(ended) = tasks.join_next().await {
             ended??;
@@ -202,6 +202,7 @@ fn work(
     mut scrapes: mpsc::Receiver<Scrape>,
     objects: &mpsc::Sender<Object>,
     runtime: &Handle,
+    stopping: &CancellationToken,
 ) -> Result<(), Error> {
     loop {
         let due = worker.due();
@@ -217,8 +218,10 @@ fn work(
         }
         if (ended || worker.is_due(Instant::now()))
             && let Some(object) = worker.seal()
+            && let Err(unsent) = objects.blocking_send(object)
         {
-            objects.blocking_send(object).map_err(|_| Error::ObjectsClosed)?;
+            worker.lose(&unsent.0);
+            return if stopping.is_cancelled() { Ok(()) } else { Err(Error::ObjectsClosed) };
         }
         if ended {
             return Ok(());

@@ -11,6 +11,8 @@ pub struct Metrics {
     pub samples_reported: IntCounter,
     /// Samples that were read and not shipped, by reason.
     pub samples_dropped: IntCounterVec,
+    /// Scrapes that answered and were refused as a whole, by reason.
+    pub scrapes_refused: IntCounterVec,
     /// Lines that could not be read.
     pub lines_bad: IntCounter,
     /// Series alive.
@@ -43,8 +45,11 @@ pub(crate) mod reason {
     pub(crate) const BEHIND: &str = "timestamp_behind";
     /// The Parquet writer failed, which is a defect.
     pub(crate) const ENCODE: &str = "encode_failed";
+    /// Its object found no place in the spool before the process had to end.
+    pub(crate) const NOT_SPOOLED: &str = "not_spooled";
     /// All of them, so that each is visible before it happens.
-    pub(crate) const ALL: [&str; 7] = [RELABELLED, SCRAPE_FAILED, DUPLICATE, REPEATED, AHEAD, BEHIND, ENCODE];
+    pub(crate) const ALL: [&str; 8] =
+        [RELABELLED, SCRAPE_FAILED, DUPLICATE, REPEATED, AHEAD, BEHIND, ENCODE, NOT_SPOOLED];
 }
 
 impl Metrics {
@@ -70,6 +75,13 @@ impl Metrics {
         for reason in reason::ALL {
             samples_dropped.with_label_values(&[reason]);
         }
+        let help = "Scrapes that answered and were refused as a whole.";
+        let scrapes_refused =
+            IntCounterVec::new(Opts::new("agent_scrapes_refused_total", help), &["reason"])?;
+        registry.register(Box::new(scrapes_refused.clone()))?;
+        for reason in ["limit", "unreadable"] {
+            scrapes_refused.with_label_values(&[reason]);
+        }
         let buckets = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0];
         let encode_seconds = Histogram::with_opts(
             HistogramOpts::new("agent_encode_seconds", "Seconds from a batch to an object.").buckets(buckets),
@@ -79,6 +91,7 @@ impl Metrics {
             samples_scraped: counter("agent_samples_scraped_total", "Sample lines read from expositions.")?,
             samples_reported: counter("agent_samples_reported_total", "Samples of up and its companions.")?,
             samples_dropped,
+            scrapes_refused,
             lines_bad: counter("agent_lines_bad_total", "Lines of expositions that could not be read.")?,
             series: gauge("agent_series", "Series alive.")?,
             batch_samples: gauge("agent_batch_samples", "Samples in the open batch.")?,

@@ -235,8 +235,16 @@ impl Spool {
         Ok(())
     }
 
-    /// Drops the oldest objects, except the one in flight, until `size` more bytes fit. False where they cannot.
+    /// Drops the oldest objects, except the one in flight, until `size` more bytes fit. False where they cannot, and then
+    /// nothing is dropped for it.
     async fn make_room(&self, size: u64) -> bool {
+        {
+            let inner = self.lock();
+            let taken = inner.taken.and_then(|sequence| inner.objects.get(&sequence)).map_or(0, |e| e.bytes);
+            if taken.saturating_add(size) > self.bytes_max {
+                return false;
+            }
+        }
         loop {
             let oldest = {
                 let mut inner = self.lock();

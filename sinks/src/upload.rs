@@ -43,6 +43,8 @@ pub(crate) struct Uploader<S> {
     /// The largest key known to be taken; `None` until it was looked for.
     last: Option<Key>,
     started: Instant,
+    /// Whether the store refused the last object alone. If it refuses the next one too, it is not the object.
+    rejected: bool,
     /// The key that the last process left with an unknown outcome.
     resumed: Option<InFlight>,
 }
@@ -66,7 +68,7 @@ impl<S: Store> Uploader<S> {
         let last = spool.last_key().and_then(|key| key.parse().ok());
         let resumed = spool.in_flight();
         let (policy, condition, started) = (Policy::default(), Condition::Absent, Instant::now());
-        Self { store, spool, progress, metrics, policy, condition, last, started, resumed }
+        Self { store, spool, progress, metrics, policy, condition, last, started, rejected: false, resumed }
     }
 
     /// Uploads until it is dropped, or until `closed` says that nothing more comes and the spool is empty.
@@ -102,6 +104,7 @@ impl<S: Store> Uploader<S> {
         self.wait_for_servers(&key).await;
         let key = key.to_string();
         let delivery = self.put_until_settled(object, &key, maybe_sent).await;
+        self.rejected = delivery == Delivery::Rejected;
         match delivery {
             Delivery::Arrived => {
                 self.spool.delivered(object.sequence).await;
@@ -116,7 +119,7 @@ impl<S: Store> Uploader<S> {
     /// The key that an earlier process recorded for this object, and whether its bytes may have been sent under it.
     /// After a conflict nothing was; then a new writer id needs a new key.
     fn recorded_key(&mut self, sequence: u64) -> Option<(Key, bool)> {
-        let recorded = self.resumed.take().filter(|recorded| recorded.sequence == sequence)?;
+        let recorded = self.resumed.take_if(|recorded| recorded.sequence == sequence)?;
         let key: Key = recorded.key.parse().ok()?;
         let same_writer = key.is_of(&self.spool.writer().id);
         (same_writer || !recorded.conflict).then_some((key, !recorded.conflict))
@@ -210,7 +213,7 @@ impl<S: Store> Uploader<S> {
         let body = Body { bytes: object.bytes.clone(), crc32: object.crc32 };
         let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
         let mut trouble = Trouble::new(self);
-        let mut condition = self.condition;
+        let (mut condition, rejected) = (self.condition, self.rejected);
         let delivery = loop {
             store.ready().await;
             let begun = Instant::now();
@@ -233,7 +236,7 @@ impl<S: Store> Uploader<S> {
             match error.next {
                 Next::Exists if !maybe_sent => break Delivery::Conflict,
                 Next::Exists => break trouble.compare(&*store, key, &body).await,
-                Next::Reject => {
+                Next::Reject if !rejected => {
                     metrics.upload_errors.with_label_values(&[error.class]).inc();
                     tracing::error!(key, %error, "store refused this object");
                     break Delivery::Rejected;

@@ -124,7 +124,11 @@ impl<'a> Decoder<'a> {
     /// What to say about a key that is not known where it stands.
     pub(crate) fn unknown(&mut self, path: &Path, key: &str) -> String {
         if self.unsupported.contains(&key) {
-            return "not supported yet: delete it".to_owned();
+            let remedy = match key.ends_with("_sd_configs") {
+                true => "list the targets in static_configs for now",
+                false => "delete it",
+            };
+            return format!("not supported yet: {remedy}");
         }
         let parent = path.keys();
         let parent = parent.split_last().map_or(parent.as_slice(), |(_, parent)| parent);

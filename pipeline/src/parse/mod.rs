@@ -24,7 +24,7 @@ const BAD_LINE_BYTES_MAX: usize = 120;
 /// What a body held besides the samples themselves.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Reading {
-    /// Sample lines that could be read, relabelled away or not.
+    /// Sample lines that could be read, relabelled away or not; after a failure those that were not looked at too.
     pub(crate) samples: u64,
     /// Of these, the ones that metric relabelling dropped.
     pub(crate) dropped: u64,
@@ -130,17 +130,27 @@ pub(crate) fn read(
             Ok(()) => {}
             Err(Refusal::Line(problem)) => reader.reading.bad(number, line, problem),
             Err(Refusal::Scrape(error)) => {
+                reader.reading.samples += 1;
                 reader.reading.failed = Some(error);
-                break;
             }
         }
         if samples_max > 0 && out.len() as u64 > samples_max {
             let text = format!("more than {samples_max} samples after metric relabelling (sample_limit)");
             reader.reading.failed = Some(ScrapeError::Limit(text));
+        }
+        if reader.reading.failed.is_some() {
+            // What is dropped with the scrape is counted.
+            reader.reading.samples += samples_in(rest);
             break;
         }
     }
     reader.reading
+}
+
+/// Lines that look like samples.
+fn samples_in(body: &[u8]) -> u64 {
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.filter(|line| line.first().is_some_and(|byte| *byte != b'#')).count() as u64
 }
 
 impl Reading {

@@ -136,7 +136,7 @@ fn the_sample_limit_ends_the_reading() {
     let mut out = Vec::new();
     let mut cache = Cache::new(Secret::random());
     let reading = read(b"a 1\nb 1\nc 1\nd 1\n", &mut cache, 2, &mut out, |_| Ok(Slot(0)));
-    assert_eq!((reading.samples, reading.failed.map(|e| e.reason())), (3, Some("limit")));
+    assert_eq!((reading.samples, reading.failed.map(|e| e.reason())), (4, Some("limit")));
 }
 
 /// `prometheus-parse`' reading of a body: labels with name, and the bits of the value. It folds histograms and summaries, so

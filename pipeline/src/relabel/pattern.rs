@@ -102,6 +102,11 @@ fn class<'a>(rest: &'a str, out: &mut String) -> &'a str {
                 out.push_str(":]");
                 after
             }
+            // A second dash would make Rust's difference of sets; `--` is a range in Go.
+            '-' if after.starts_with('-') => {
+                out.push_str("\\-");
+                after
+            }
             '[' | '&' | '~' => {
                 out.push('\\');
                 out.push(c);

@@ -89,12 +89,12 @@ impl Buffer {
         Self { bytes: BytesMut::new(), permit: None, memory: memory.clone(), limit, reserved: 0 }
     }
 
-    /// Makes room for exactly `size` bytes, where that is allowed at all.
-    pub(super) async fn expect(&mut self, size: u64) -> Result<(), ScrapeError> {
+    /// Refuses a body of `size` bytes if that is too much, and makes room for it or, if that is less, for the `likely` size.
+    pub(super) async fn expect(&mut self, size: u64, likely: u64) -> Result<(), ScrapeError> {
         if size > self.limit {
             return Err(ScrapeError::BodySize(self.limit));
         }
-        self.grow_to(size).await
+        self.grow_to(size.min(likely)).await
     }
 
     /// Makes room for about `size` bytes, as far as that is allowed.
@@ -182,6 +182,6 @@ fn gzip_error(error: &io::Error) -> ScrapeError {
 /// A body that is there already, accounted for like any other.
 pub(super) async fn whole(memory: &Memory, body: Vec<u8>) -> Result<Exposition, ScrapeError> {
     let mut buffer = Buffer::new(memory, u64::MAX);
-    buffer.expect(body.len() as u64).await?;
+    buffer.expect(body.len() as u64, u64::MAX).await?;
     Ok(Exposition { body: Bytes::from(body), permit: buffer.permit })
 }

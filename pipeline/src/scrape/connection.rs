@@ -143,7 +143,9 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, ScrapeError> {
 
 fn tls_error(host: &str, error: &io::Error) -> ScrapeError {
     let text = chain(error);
-    let remedy = if text.contains("UnknownIssuer") {
+    let remedy = if text.contains("CaUsedAsEndEntity") {
+        ": it is self-signed; name a certificate that its authority issued, or set tls_config.insecure_skip_verify"
+    } else if text.contains("UnknownIssuer") {
         ": name its authority by tls_config.ca_file"
     } else if text.contains("InvalidContentType") {
         ": the server does not speak TLS, set scheme: http"

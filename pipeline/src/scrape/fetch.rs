@@ -22,6 +22,8 @@ use crate::model::scrape::{Exposition, ScrapeError};
 
 /// As Prometheus (Go's `net/http`).
 const REDIRECTS_MAX: usize = 10;
+/// Taken for a body of unknown size.
+const FIRST_BODY_BYTES: u64 = 128 * 1024;
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// What all targets of a job share.
@@ -231,10 +233,11 @@ impl Http {
         let announced =
             response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         let mut buffer = Buffer::new(&self.memory, self.client.body_limit);
+        // A little more than last time. More is taken as it comes, so that nobody holds memory by announcing a lot.
+        let likely = (self.body_bytes + self.body_bytes / 16).max(FIRST_BODY_BYTES);
         match announced {
-            Some(size) => buffer.expect(size).await?,
-            // A little more than last time, and never a refusal: it is only a guess.
-            None => buffer.prepare(self.body_bytes + self.body_bytes / 16).await?,
+            Some(size) => buffer.expect(size, likely).await?,
+            None => buffer.prepare(likely).await?,
         }
         let mut body = response.into_body();
         while let Some(data) = connection.data(&mut body).await {

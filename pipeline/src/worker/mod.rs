@@ -160,6 +160,13 @@ impl Worker {
         object
     }
 
+    /// Counts an object that nobody takes any more.
+    pub(crate) fn lose(&self, object: &Object) {
+        let (sequence, samples) = (object.sequence, object.samples);
+        tracing::error!(sequence, samples, "dropped an object that the spool did not take in time");
+        self.metrics.dropped(reason::NOT_SPOOLED, samples);
+    }
+
     /// The object that sealing would make, with the batch left open.
     pub(crate) fn preview(&mut self) -> Option<Object> {
         let encoded = self.encoder.encode(self.batcher.open.clone(), &self.table, self.next_sequence).ok()?;
@@ -197,7 +204,13 @@ impl Worker {
         });
         if let Some(error) = failed {
             metrics.dropped(reason::SCRAPE_FAILED, reading.samples);
-            series.roll_back(table);
+            metrics.scrapes_refused.with_label_values(&[error.reason()]).inc();
+            if table.len() as u64 >= limits.max_series {
+                // All may be those of before, which would keep out those of now for ever.
+                series.clear(table);
+            } else {
+                series.roll_back(table);
+            }
             lines.clear();
             return (reading, Err(error));
         }

@@ -183,12 +183,18 @@ fn a_failed_scrape_leaves_its_report_and_nothing_else() {
         let Health::Down(error) = bench.health() else { panic!("{body} is not refused") };
         assert!(error.contains(expected), "{error}");
         assert_eq!((bench.samples().len(), bench.report("up"), bench.all().len()), (0, 0.0, 6));
-        let read = bench.metrics.samples_scraped.get();
-        assert_eq!(bench.dropped(reason::SCRAPE_FAILED), read, "the ledger of {body}");
+        let samples = body.lines().filter(|line| !line.starts_with('<')).count() as u64;
+        let counted = (bench.metrics.samples_scraped.get(), bench.dropped(reason::SCRAPE_FAILED));
+        assert_eq!(counted, (samples, samples), "the ledger of {body}");
+        let refused: u64 = ["limit", "unreadable"]
+            .map(|r| bench.metrics.scrapes_refused.with_label_values(&[r]).get())
+            .iter()
+            .sum();
+        assert_eq!(refused, 1);
         assert_eq!(bench.worker.table.len(), 6, "series of a failed scrape stay");
     };
     check(limits(JobLimits { samples: 2, ..JobLimits::default() }), "a 1\nb 1\nc 1\nd 1\n", "sample_limit");
-    check(limits(JobLimits { labels: 5, ..JobLimits::default() }), "a{x=\"1\",y=\"2\"} 1\n", "label_limit");
+    check(limits(JobLimits { labels: 4, ..JobLimits::default() }), "a{x=\"1\",y=\"2\"} 1\n", "label_limit");
     check(
         limits(JobLimits { label_name_bytes: 10, ..JobLimits::default() }),
         "ok 1\na{x2345678901=\"1\"} 1\n",
@@ -210,7 +216,19 @@ fn all_series_together_are_bounded() {
     bench.scrape(TIME + 1, "a 1\nb 1\nc 1\n");
     assert!(matches!(bench.health(), Health::Down(error) if error.contains("limits.max_series")));
     bench.scrape(TIME + 2, "a 1\nb 1\n");
-    assert_eq!((bench.health(), bench.report("scrape_series_added")), (Health::Up, 0.0));
+    assert_eq!((bench.health(), bench.worker.table.len()), (Health::Up, 8));
+}
+
+#[test]
+fn a_target_whose_series_all_change_finds_room_again() {
+    let mut bench = bench_with(plain(), Limits { max_series: 16, ..Limits::default() });
+    let body = |version: u8| (0..8).map(|i| format!("m{i}{{version=\"{version}\"}} 1\n")).collect::<String>();
+    bench.scrape(TIME, &body(1));
+    assert_eq!(bench.health(), Health::Up);
+    bench.scrape(TIME + 1, &body(2));
+    bench.worker.seal();
+    bench.scrape(TIME + 2, &body(2));
+    assert_eq!(bench.health(), Health::Up);
 }
 
 #[test]

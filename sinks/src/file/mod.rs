@@ -140,7 +140,8 @@ fn largest_key(dir: &Path, after: &str) -> io::Result<Option<String>> {
 fn failed(action: &str, dir: &Path, error: &io::Error) -> Error {
     let (next, class) = match error.kind() {
         io::ErrorKind::AlreadyExists => (Next::Exists, "exists"),
-        _ => (Next::Wait, "disk"),
+        // The name may stand there already: a link or a rename can come before the step that failed.
+        _ => (Next::Unknown, "disk"),
     };
     Error { next, class, text: format!("cannot {action} below {}: {error}", dir.display()) }
 }
@@ -171,14 +172,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_in_the_way_is_an_error_that_waits() {
+    async fn a_file_in_the_way_is_an_error_with_an_unknown_outcome() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let store = Directory::new(file.path().to_owned());
         let error = store
             .put("1795303367/w0-1.parquet", &Body { bytes: "x".into(), crc32: 0 }, Condition::Absent)
             .await;
         let error = error.unwrap_err();
-        assert_eq!((error.next, error.class), (Next::Wait, "disk"));
+        assert_eq!((error.next, error.class), (Next::Unknown, "disk"));
         assert!(error.text.contains(&*file.path().to_string_lossy()), "{error}");
     }
 }

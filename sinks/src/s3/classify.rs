@@ -58,7 +58,11 @@ fn by_code(code: &str) -> Option<Verdict> {
         "InvalidEncryptionAlgorithmError" | "InvalidStorageClass" => verdict(Next::Wait, "configuration"),
         "SlowDown" | "ThrottlingException" | "TooManyRequests" => verdict(Next::Wait, "throttled"),
         // Refusals with status 400 that speak of the transfer and not of the object.
-        "RequestTimeout" | "IncompleteBody" => TIMEOUT,
+        "RequestTimeout"
+        | "IncompleteBody"
+        | "BadDigest"
+        | "XAmzContentSHA256Mismatch"
+        | "XAmzContentChecksumMismatch" => TIMEOUT,
         kms if kms.starts_with("KMS.") => verdict(Next::Wait, "configuration"),
         _ => return None,
     })
@@ -121,7 +125,9 @@ mod tests {
         check(400, "EntityTooLarge", Next::Reject, "rejected");
         check(400, "InvalidDigest", Next::Reject, "rejected");
         check(413, "", Next::Reject, "rejected");
-        check(400, "RequestTimeout", Next::Unknown, "timeout");
+        for code in ["RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch"] {
+            check(400, code, Next::Unknown, "timeout");
+        }
         check(503, "SlowDown", Next::Wait, "throttled");
         check(503, "ServiceUnavailable", Next::Unknown, "server");
         check(500, "InternalError", Next::Unknown, "server");

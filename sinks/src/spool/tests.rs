@@ -93,6 +93,17 @@ async fn an_object_larger_than_the_spool_is_dropped_and_counted() {
     assert_eq!(dropped(&metrics, DropReason::SpoolFull), (1, 10));
 }
 
+#[tokio::test]
+async fn an_object_that_cannot_fit_costs_no_other() {
+    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
+    let (spool, _lock) = open(dir.path(), 30, &metrics);
+    spool.add(&object(1)).await.unwrap();
+    let large = Object { bytes: vec![7; 31].into(), ..object(2) };
+    spool.add(&large).await.unwrap();
+    assert_eq!(drain(&spool).await, [1]);
+    assert_eq!(dropped(&metrics, DropReason::SpoolFull), (1, 10));
+}
+
 #[test]
 fn a_second_process_is_refused() {
     let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());

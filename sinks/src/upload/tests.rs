@@ -222,6 +222,15 @@ async fn a_refused_object_is_set_aside_and_the_next_one_goes() {
     assert!(dir.path().join(name).exists());
 }
 
+/// Two refusals in a row are not the objects' fault: a store that refuses everything must not empty the spool.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_everything_costs_one_object() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Reject); 500]));
+    let life = live(dir.path(), &store, &[1, 2, 3], HOUR).await;
+    assert_eq!(life.metrics.dropped_samples.with_label_values(&["rejected"]).get(), 10);
+    assert_eq!(life.left, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_without_conditions_is_asked_without() {
     let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Unconditional)]));

@@ -16,11 +16,11 @@ async fn a_body_waits_for_others_to_be_read() {
     let (memory, waits) = memory(100 << 10);
     let first = whole(&memory, vec![0; 80 << 10]).await.unwrap();
     let mut second = Buffer::new(&memory, u64::MAX);
-    let waited = tokio::time::timeout(SHORT, second.expect(30 << 10)).await;
+    let waited = tokio::time::timeout(SHORT, second.expect(30 << 10, u64::MAX)).await;
     assert!(waited.is_err(), "there was no room for it");
     assert_eq!(waits.get(), 1);
     drop(first);
-    assert_eq!(second.expect(30 << 10).await, Ok(()));
+    assert_eq!(second.expect(30 << 10, u64::MAX).await, Ok(()));
     assert_eq!(waits.get(), 1);
 }
 
