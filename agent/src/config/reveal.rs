@@ -97,16 +97,13 @@ impl Reveal {
 pub(crate) fn is_secret(path: &Path) -> bool {
     let keys = path.keys();
     // The section `credentials` says where secrets are; the key of that name below `authorization` is one.
-    let below = keys.iter().skip(1);
-    let secret = below.clone().any(|key| SECRET.contains(key));
+    let mut below = keys.iter().skip(1);
+    let secret = below.any(|key| SECRET.contains(key));
     let last = match path.0.iter().rev().find(|step| matches!(step, Step::Key(_))) {
         Some(Step::Key(key)) => key.as_str(),
         _ => "",
     };
-    secret
-        && !HARMLESS.contains(&last)
-        && !last.ends_with("_file")
-        && !below.clone().any(|key| *key == "files")
+    secret && !HARMLESS.contains(&last) && !last.ends_with("_file")
 }
 
 /// `text` with `hidden` wherever it names `value`.
@@ -153,6 +150,7 @@ mod tests {
         check(&["scrape_configs", "job_name"], false);
         check(&["scrape_configs", "http_headers", "X-Key", "secrets"], true);
         check(&["scrape_configs", "http_headers", "X-Key", "files"], false);
+        check(&["scrape_configs", "http_headers", "files", "secrets"], true);
         check(&["credentials", "cedana", "url"], false);
         check(&["credentials", "cedana", "auth_token"], true);
         check(&["credentials", "cedana", "auth_token_file"], false);
