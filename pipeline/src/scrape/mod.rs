@@ -13,6 +13,7 @@ mod metrics;
 mod pool;
 mod schedule;
 mod secrets;
+mod sharding;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use self::http_config::{Authorization, BasicAuth, HeaderConfig, Headers, Tls
 pub use self::job::{IN_PROCESS_ADDRESS, IN_PROCESS_JOB, Render, ResolvedJob};
 pub use self::metrics::Metrics;
 pub use self::pool::{Clock, Error, Pool};
+pub use self::sharding::Sharding;
 pub use self::targets::{ActiveTarget, DropReason, DroppedTarget, JobTargets, resolve};
 pub use self::unsupported::{UNSUPPORTED_GLOBAL_KEYS, UNSUPPORTED_KEYS};
 pub use self::view::TargetsView;
