@@ -12,6 +12,11 @@
 pub mod model;
 pub mod schema;
 
+// The roads to servers, for everything below.
+pub mod http;
+
+pub mod kubernetes;
+
 // Asynchronous I/O.
 pub mod discovery;
 pub mod scrape;

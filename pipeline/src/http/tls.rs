@@ -1,4 +1,4 @@
-//! TLS for scrapes: rustls with the ring provider.
+//! TLS: rustls with the ring provider.
 //!
 //! Takes `tls_config`, gives connectors. Certificates and keys are read at each new connection, and a connector is made
 //! anew when they have changed; the system's authorities are read once.
@@ -17,15 +17,15 @@ use rustls::{
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
+use super::config::{TlsConfig, TlsVersion};
 use super::connection::chain;
-use super::http_config::{TlsConfig, TlsVersion};
 use crate::model::scrape::ScrapeError;
 
 /// The authorities that the system trusts; read once, because it takes milliseconds.
 static SYSTEM_ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
 
-/// How a job speaks TLS.
-pub(super) struct Tls {
+/// How a section speaks TLS.
+pub(crate) struct Tls {
     config: TlsConfig,
     /// The connector made last, and what it was made of.
     latest: Mutex<Option<(Material, TlsConnector)>>,
@@ -40,12 +40,12 @@ struct Material {
 }
 
 impl Tls {
-    pub(super) fn new(config: Option<&TlsConfig>) -> Self {
+    pub(crate) fn new(config: Option<&TlsConfig>) -> Self {
         Self { config: config.cloned().unwrap_or_default(), latest: Mutex::new(None) }
     }
 
     /// The name that the server's certificate must carry.
-    pub(super) fn server_name(&self, host: &str) -> Result<ServerName<'static>, ScrapeError> {
+    pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, ScrapeError> {
         let name = self.config.server_name.as_deref().unwrap_or(host);
         ServerName::try_from(name.to_owned())
             .map_err(|_| ScrapeError::Connect(format!("{name:?} is no name that a certificate can carry")))
@@ -74,7 +74,7 @@ impl Tls {
     }
 
     /// A connector for the certificates and keys as they are now.
-    pub(super) async fn connector(&self) -> Result<TlsConnector, ScrapeError> {
+    pub(crate) async fn connector(&self) -> Result<TlsConnector, ScrapeError> {
         let material = self.material().await?;
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((made_of, connector)) = latest.as_ref()
