@@ -32,8 +32,9 @@ const WORDS: [&str; 13] = [
     "helpers", "utils",
 ];
 
-/// Modules of the pipeline that may be used from any stage: the nouns, the columns, relabelling, and what is no stage.
-const SHARED: [&str; 5] = ["model", "schema", "relabel", "clock", "metrics"];
+/// Modules of the pipeline that may be used from any stage: the nouns, the columns, relabelling, the roads to servers, and
+/// what is no stage.
+const SHARED: [&str; 7] = ["model", "schema", "relabel", "http", "kubernetes", "clock", "metrics"];
 
 /// The only parts of the pipeline that the sinks see.
 const SEEN_BY_SINKS: [&str; 3] = ["model::object", "model::units", "model::secret"];

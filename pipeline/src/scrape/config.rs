@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::http_config::{Authorization, BasicAuth, Headers, TlsConfig, join};
+use crate::http::{Authorization, BasicAuth, ClientKeys, Headers, TlsConfig, join_client_paths};
 use crate::model::secret::Secret;
 use crate::model::units::{Duration, Size};
 use crate::relabel::{RelabelConfig, scalar};
@@ -176,21 +176,26 @@ impl ScrapeConfig {
     /// Takes the paths of files that the section names to be relative to `directory`, the configuration file's own, as
     /// Prometheus does.
     pub fn join_paths(&mut self, directory: &Path) {
-        join(directory, self.bearer_token_file.as_mut());
-        if let Some(authorization) = &mut self.authorization {
-            join(directory, authorization.credentials_file.as_mut());
-        }
-        if let Some(basic) = &mut self.basic_auth {
-            join(directory, basic.username_file.as_mut());
-            join(directory, basic.password_file.as_mut());
-        }
-        if let Some(tls) = &mut self.tls_config {
-            join(directory, tls.ca_file.as_mut());
-            join(directory, tls.cert_file.as_mut());
-            join(directory, tls.key_file.as_mut());
-        }
-        for file in self.http_headers.values_mut().flat_map(|header| &mut header.files) {
-            join(directory, Some(file));
+        join_client_paths(
+            directory,
+            self.authorization.as_mut(),
+            self.bearer_token_file.as_mut(),
+            self.basic_auth.as_mut(),
+            self.tls_config.as_mut(),
+            &mut self.http_headers,
+        );
+    }
+
+    /// How to authenticate and encrypt.
+    #[must_use]
+    pub fn client_keys(&self) -> ClientKeys<'_> {
+        ClientKeys {
+            authorization: self.authorization.as_ref(),
+            bearer_token: self.bearer_token.as_ref(),
+            bearer_token_file: self.bearer_token_file.as_ref(),
+            basic_auth: self.basic_auth.as_ref(),
+            tls_config: self.tls_config.as_ref(),
+            http_headers: &self.http_headers,
         }
     }
 }

@@ -9,17 +9,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, USER_AGENT,
+};
 use hyper::{Request, Response, StatusCode, Uri};
 use url::{Position, Url};
 
 use super::body::{self, Buffer, Memory};
-use super::connection::{Connection, Origin, chain};
 use super::job::{Render, ResolvedJob, Source};
-use super::secrets::Headers;
-use super::tls::Tls;
+use crate::http::{Connection, Origin, RequestHeaders, Tls, USER_AGENT_VALUE, chain};
 use crate::model::scrape::{Exposition, ScrapeError};
 
+/// Text format 0.0.4 and nothing else: some exporters name their metrics differently in OpenMetrics.
+const ACCEPT_VALUE: &str = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
 /// As Prometheus (Go's `net/http`).
 const REDIRECTS_MAX: usize = 10;
 /// Taken for a body of unknown size.
@@ -28,7 +31,7 @@ const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 
 /// What all targets of a job share.
 pub(super) struct Client {
-    headers: Headers,
+    headers: RequestHeaders,
     tls: Tls,
     follow_redirects: bool,
     body_limit: u64,
@@ -83,12 +86,22 @@ impl Place {
 impl Client {
     pub(super) fn new(job: &ResolvedJob) -> Result<Arc<Self>, ScrapeError> {
         Ok(Arc::new(Self {
-            headers: Headers::new(&job.config)?,
+            headers: RequestHeaders::new(&job.config.client_keys(), public_headers(job))?,
             tls: Tls::new(job.config.tls_config.as_ref()),
             follow_redirects: job.config.follow_redirects,
             body_limit: job.body_limit,
         }))
     }
+}
+
+/// The headers that any server may see.
+pub(super) fn public_headers(job: &ResolvedJob) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_VALUE));
+    headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+    let encoding = if job.config.enable_compression { "gzip" } else { "identity" };
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
+    headers
 }
 
 impl Fetcher {

@@ -5,27 +5,24 @@
 mod body;
 mod check;
 mod config;
-mod connection;
 mod fetch;
-mod http_config;
 mod job;
 mod metrics;
 mod pool;
 mod schedule;
-mod secrets;
+mod sharding;
 mod targets;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod unsupported;
 mod view;
 
 pub use self::check::check_names;
 pub use self::config::{GlobalConfig, Scheme, ScrapeConfig, StaticConfig};
-pub use self::http_config::{Authorization, BasicAuth, HeaderConfig, Headers, TlsConfig, TlsVersion};
 pub use self::job::{IN_PROCESS_ADDRESS, IN_PROCESS_JOB, Render, ResolvedJob};
 pub use self::metrics::Metrics;
 pub use self::pool::{Clock, Error, Pool};
+pub use self::sharding::Sharding;
 pub use self::targets::{ActiveTarget, DropReason, DroppedTarget, JobTargets, resolve};
 pub use self::unsupported::{UNSUPPORTED_GLOBAL_KEYS, UNSUPPORTED_KEYS};
 pub use self::view::TargetsView;

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::super::fetch::public_headers;
 use super::*;
 use crate::model::scrape::ScrapeError;
 
@@ -255,7 +256,8 @@ fn secrets_are_not_printed() {
         "basic_auth: {username_file: a, password: hunter2}",
     ] {
         let job = job(yaml);
-        let headers = super::super::secrets::Headers::new(&job.config).unwrap();
+        let headers =
+            crate::http::RequestHeaders::new(&job.config.client_keys(), public_headers(&job)).unwrap();
         let shown = format!("{headers:?} {job:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("YTpodW50ZXIy"), "{yaml}: {shown}");
     }

@@ -1,4 +1,4 @@
-//! The parts of a scrape section that say how to authenticate and encrypt: Prometheus' `authorization`, `basic_auth`,
+//! The keys of a section that say how to authenticate and encrypt: Prometheus' `authorization`, `basic_auth`,
 //! `tls_config` and `http_headers`.
 //!
 //! Takes them as they stand in the file, gives plain structs. Never reads a file: that is done at each scrape.
@@ -83,6 +83,9 @@ pub struct TlsConfig {
     /// The newest TLS version to speak.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_version: Option<TlsVersion>,
+    /// Not in the file: what to set so that any certificate is taken, where that is not `insecure_skip_verify` itself.
+    #[serde(skip)]
+    pub relaxed_by: Option<&'static str>,
 }
 
 /// A TLS version, by Prometheus' names.
@@ -120,8 +123,110 @@ pub struct HeaderConfig {
 /// `http_headers`: additional headers by name.
 pub type Headers = BTreeMap<String, HeaderConfig>;
 
+/// The keys of one section, wherever they stand in it.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientKeys<'a> {
+    /// `authorization`.
+    pub authorization: Option<&'a Authorization>,
+    /// `bearer_token`.
+    pub bearer_token: Option<&'a Secret>,
+    /// `bearer_token_file`.
+    pub bearer_token_file: Option<&'a String>,
+    /// `basic_auth`.
+    pub basic_auth: Option<&'a BasicAuth>,
+    /// `tls_config`.
+    pub tls_config: Option<&'a TlsConfig>,
+    /// `http_headers`.
+    pub http_headers: &'a Headers,
+}
+
+/// The keys of one section, owned: for whoever asks the server later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// `authorization`.
+    pub authorization: Option<Authorization>,
+    /// `bearer_token`.
+    pub bearer_token: Option<Secret>,
+    /// `bearer_token_file`.
+    pub bearer_token_file: Option<String>,
+    /// `basic_auth`.
+    pub basic_auth: Option<BasicAuth>,
+    /// `tls_config`.
+    pub tls_config: Option<TlsConfig>,
+    /// `http_headers`.
+    pub http_headers: Headers,
+}
+
+impl ClientConfig {
+    /// The keys, borrowed.
+    #[must_use]
+    pub fn keys(&self) -> ClientKeys<'_> {
+        ClientKeys {
+            authorization: self.authorization.as_ref(),
+            bearer_token: self.bearer_token.as_ref(),
+            bearer_token_file: self.bearer_token_file.as_ref(),
+            basic_auth: self.basic_auth.as_ref(),
+            tls_config: self.tls_config.as_ref(),
+            http_headers: &self.http_headers,
+        }
+    }
+}
+
+impl ClientKeys<'_> {
+    /// A copy that outlives the section.
+    #[must_use]
+    pub fn to_owned(&self) -> ClientConfig {
+        ClientConfig {
+            authorization: self.authorization.cloned(),
+            bearer_token: self.bearer_token.cloned(),
+            bearer_token_file: self.bearer_token_file.cloned(),
+            basic_auth: self.basic_auth.cloned(),
+            tls_config: self.tls_config.cloned(),
+            http_headers: self.http_headers.clone(),
+        }
+    }
+
+    /// Whether none of them is set.
+    #[must_use]
+    pub fn are_unset(&self) -> bool {
+        self.authorization.is_none()
+            && self.bearer_token.is_none()
+            && self.bearer_token_file.is_none()
+            && self.basic_auth.is_none()
+            && self.tls_config.is_none()
+            && self.http_headers.is_empty()
+    }
+}
+
+/// Takes the paths of all files that the keys name to be relative to `directory`.
+pub(crate) fn join_client_paths(
+    directory: &Path,
+    authorization: Option<&mut Authorization>,
+    bearer_token_file: Option<&mut String>,
+    basic_auth: Option<&mut BasicAuth>,
+    tls_config: Option<&mut TlsConfig>,
+    http_headers: &mut Headers,
+) {
+    join(directory, bearer_token_file);
+    if let Some(authorization) = authorization {
+        join(directory, authorization.credentials_file.as_mut());
+    }
+    if let Some(basic) = basic_auth {
+        join(directory, basic.username_file.as_mut());
+        join(directory, basic.password_file.as_mut());
+    }
+    if let Some(tls) = tls_config {
+        join(directory, tls.ca_file.as_mut());
+        join(directory, tls.cert_file.as_mut());
+        join(directory, tls.key_file.as_mut());
+    }
+    for file in http_headers.values_mut().flat_map(|header| &mut header.files) {
+        join(directory, Some(file));
+    }
+}
+
 /// Makes a path relative to the configuration file one that can be opened from anywhere.
-pub(super) fn join(directory: &Path, file: Option<&mut String>) {
+pub(crate) fn join(directory: &Path, file: Option<&mut String>) {
     if let Some(file) = file.filter(|file| !file.is_empty()) {
         // An absolute path stays what it is.
         *file = directory.join(&file).display().to_string();

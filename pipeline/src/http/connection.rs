@@ -32,15 +32,15 @@ type Driver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
 
 /// Where a connection leads: what must be equal for it to be used again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
-    pub(super) tls: bool,
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(crate) struct Origin {
+    pub(crate) tls: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 impl Origin {
     /// The origin of an `http` or `https` URL; `None` for any other.
-    pub(super) fn of(url: &Url) -> Option<Self> {
+    pub(crate) fn of(url: &Url) -> Option<Self> {
         let tls = match url.scheme() {
             "http" => false,
             "https" => true,
@@ -56,8 +56,8 @@ impl Origin {
 }
 
 /// A connection that is open, or was when it was last used.
-pub(super) struct Connection {
-    pub(super) origin: Origin,
+pub(crate) struct Connection {
+    pub(crate) origin: Origin,
     sender: SendRequest<Empty<Bytes>>,
     /// `None` once the connection has ended.
     driver: Option<Driver>,
@@ -65,14 +65,14 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Resolves, connects and shakes hands.
-    pub(super) async fn open(origin: &Origin, tls: &Tls) -> Result<Self, ScrapeError> {
+    pub(crate) async fn open(origin: &Origin, tls: &Tls) -> Result<Self, ScrapeError> {
         let stream = connect(&origin.host, origin.port).await?;
         if !origin.tls {
             return Self::over(stream, origin).await;
         }
         let connector = tls.connector().await?;
         let name = tls.server_name(&origin.host)?;
-        let stream = connector.connect(name, stream).await.map_err(|e| tls_error(&origin.host, &e))?;
+        let stream = connector.connect(name, stream).await.map_err(|e| tls.refused(&origin.host, &e))?;
         Self::over(stream, origin).await
     }
 
@@ -87,17 +87,17 @@ impl Connection {
     }
 
     /// Whether the connection takes another request.
-    pub(super) async fn is_ready(&mut self) -> bool {
+    pub(crate) async fn is_ready(&mut self) -> bool {
         drive(&mut self.driver, self.sender.ready()).await.is_ok() && self.driver.is_some()
     }
 
     /// Sends a request and waits for the head of the answer.
-    pub(super) async fn send(&mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>> {
+    pub(crate) async fn send(&mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>> {
         drive(&mut self.driver, self.sender.send_request(request)).await
     }
 
     /// The next piece of the body; `None` at its end.
-    pub(super) async fn data(&mut self, body: &mut Incoming) -> Option<hyper::Result<Bytes>> {
+    pub(crate) async fn data(&mut self, body: &mut Incoming) -> Option<hyper::Result<Bytes>> {
         loop {
             match drive(&mut self.driver, body.frame()).await? {
                 Ok(frame) => {
@@ -141,22 +141,8 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, ScrapeError> {
     Ok(stream)
 }
 
-fn tls_error(host: &str, error: &io::Error) -> ScrapeError {
-    let text = chain(error);
-    let remedy = if text.contains("CaUsedAsEndEntity") {
-        ": it is self-signed; name a certificate that its authority issued, or set tls_config.insecure_skip_verify"
-    } else if text.contains("UnknownIssuer") {
-        ": name its authority by tls_config.ca_file"
-    } else if text.contains("InvalidContentType") {
-        ": the server does not speak TLS, set scheme: http"
-    } else {
-        ""
-    };
-    ScrapeError::Connect(format!("TLS with {host:?}: {text}{remedy}"))
-}
-
 /// An error and its causes, each said once.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

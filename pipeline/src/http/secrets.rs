@@ -1,33 +1,31 @@
-//! The headers of a job's requests, and the secrets among them.
+//! The headers of a section's requests, and the secrets among them.
 //!
-//! Takes the section, gives the headers of one request. Files are read afresh at each scrape, so that a rotated token
+//! Takes the section, gives the headers of one request. Files are read afresh at each request, so that a rotated token
 //! needs no restart. A secret never appears in an error: that names the file.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
 
-use super::config::ScrapeConfig;
+use super::config::ClientKeys;
 use crate::model::scrape::ScrapeError;
 use crate::model::secret::Secret;
 
 /// What the agent calls itself.
-const USER_AGENT_VALUE: &str = concat!("cedana-agent/", env!("CARGO_PKG_VERSION"));
-/// Text format 0.0.4 and nothing else: some exporters name their metrics differently in OpenMetrics.
-const ACCEPT_VALUE: &str = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
+pub(crate) const USER_AGENT_VALUE: &str = concat!("cedana-agent/", env!("CARGO_PKG_VERSION"));
 /// A token of 64 KiB would not fit into the headers that servers accept.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
-/// The headers of all requests of a job.
+/// The headers of all requests of a section.
 #[derive(Debug)]
-pub(super) struct Headers {
+pub(crate) struct Headers {
     /// What any server may see, redirected to or not.
     public: HeaderMap,
     /// `public` and the secrets that stand in the configuration.
     all: HeaderMap,
-    /// What has to be read at each scrape.
+    /// What has to be read at each request.
     files: Vec<(HeaderName, Recipe)>,
 }
 
@@ -47,15 +45,11 @@ enum Origin {
 }
 
 impl Headers {
-    pub(super) fn new(config: &ScrapeConfig) -> Result<Self, ScrapeError> {
-        let mut public = HeaderMap::new();
-        public.insert(ACCEPT, HeaderValue::from_static(ACCEPT_VALUE));
-        public.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
-        let encoding = if config.enable_compression { "gzip" } else { "identity" };
-        public.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
+    /// The headers that the keys add to `public`.
+    pub(crate) fn new(keys: &ClientKeys<'_>, mut public: HeaderMap) -> Result<Self, ScrapeError> {
         let mut files = Vec::new();
         let mut secrets = Vec::new();
-        for (name, header) in &config.http_headers {
+        for (name, header) in keys.http_headers {
             let text = format!("http_headers.{name}");
             let name = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| ScrapeError::Credentials(format!("{text} is not a header name")))?;
@@ -72,7 +66,7 @@ impl Headers {
                 files.push((name.clone(), Recipe::File { prefix: String::new(), path: path.clone() }));
             }
         }
-        match authorization(config)? {
+        match authorization(keys)? {
             Some(Ok(value)) => secrets.push((AUTHORIZATION, value)),
             Some(Err(recipe)) => files.push((AUTHORIZATION, recipe)),
             None => {}
@@ -85,12 +79,12 @@ impl Headers {
     }
 
     /// What a server may see that the configuration does not name.
-    pub(super) fn public(&self) -> HeaderMap {
+    pub(crate) fn public(&self) -> HeaderMap {
         self.public.clone()
     }
 
     /// All headers, those from files read now.
-    pub(super) async fn all(&self) -> Result<HeaderMap, ScrapeError> {
+    pub(crate) async fn all(&self) -> Result<HeaderMap, ScrapeError> {
         let mut headers = self.all.clone();
         for (name, recipe) in &self.files {
             headers.append(name.clone(), recipe.value().await?);
@@ -127,9 +121,9 @@ impl Origin {
     }
 }
 
-/// The header `Authorization`, or how to make it at each scrape.
-fn authorization(config: &ScrapeConfig) -> Result<Option<Result<HeaderValue, Recipe>>, ScrapeError> {
-    let made = if let Some(authorization) = &config.authorization {
+/// The header `Authorization`, or how to make it at each request.
+fn authorization(keys: &ClientKeys<'_>) -> Result<Option<Result<HeaderValue, Recipe>>, ScrapeError> {
+    let made = if let Some(authorization) = keys.authorization {
         let prefix = format!("{} ", authorization.kind.trim());
         match (&authorization.credentials_file, &authorization.credentials) {
             (Some(path), _) => Err(Recipe::File { prefix, path: path.clone() }),
@@ -139,12 +133,12 @@ fn authorization(config: &ScrapeConfig) -> Result<Option<Result<HeaderValue, Rec
             }
             (None, None) => return Ok(None),
         }
-    } else if let Some(path) = &config.bearer_token_file {
+    } else if let Some(path) = keys.bearer_token_file {
         Err(Recipe::File { prefix: "Bearer ".to_owned(), path: path.clone() })
-    } else if let Some(secret) = &config.bearer_token {
+    } else if let Some(secret) = keys.bearer_token {
         let text = Zeroizing::new(format!("Bearer {}", secret.expose()));
         Ok(value("bearer_token", &text)?)
-    } else if let Some(auth) = &config.basic_auth {
+    } else if let Some(auth) = keys.basic_auth {
         let password = auth.password.as_ref().map_or("", |p| p.expose());
         if auth.username_file.is_none() && auth.password_file.is_none() {
             Ok(value("basic_auth", &basic(&auth.username, password))?)

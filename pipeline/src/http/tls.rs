@@ -1,8 +1,9 @@
-//! TLS for scrapes: rustls with the ring provider.
+//! TLS: rustls with the ring provider.
 //!
 //! Takes `tls_config`, gives connectors. Certificates and keys are read at each new connection, and a connector is made
 //! anew when they have changed; the system's authorities are read once.
 
+use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
@@ -16,14 +17,15 @@ use rustls::{
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::http_config::{TlsConfig, TlsVersion};
+use super::config::{TlsConfig, TlsVersion};
+use super::connection::chain;
 use crate::model::scrape::ScrapeError;
 
 /// The authorities that the system trusts; read once, because it takes milliseconds.
 static SYSTEM_ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
 
-/// How a job speaks TLS.
-pub(super) struct Tls {
+/// How a section speaks TLS.
+pub(crate) struct Tls {
     config: TlsConfig,
     /// The connector made last, and what it was made of.
     latest: Mutex<Option<(Material, TlsConnector)>>,
@@ -38,19 +40,41 @@ struct Material {
 }
 
 impl Tls {
-    pub(super) fn new(config: Option<&TlsConfig>) -> Self {
+    pub(crate) fn new(config: Option<&TlsConfig>) -> Self {
         Self { config: config.cloned().unwrap_or_default(), latest: Mutex::new(None) }
     }
 
     /// The name that the server's certificate must carry.
-    pub(super) fn server_name(&self, host: &str) -> Result<ServerName<'static>, ScrapeError> {
+    pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, ScrapeError> {
         let name = self.config.server_name.as_deref().unwrap_or(host);
         ServerName::try_from(name.to_owned())
             .map_err(|_| ScrapeError::Connect(format!("{name:?} is no name that a certificate can carry")))
     }
 
+    /// What to say of a handshake with `host` that failed, and the remedy.
+    pub(super) fn refused(&self, host: &str, error: &io::Error) -> ScrapeError {
+        let text = chain(error);
+        let relax = self.config.relaxed_by.unwrap_or("tls_config.insecure_skip_verify: true");
+        let remedy = if text.contains("CaUsedAsEndEntity") {
+            format!(
+                ": it is self-signed; give it one that its authority issued, or take any for this job alone by {relax}"
+            )
+        } else if text.contains("UnknownIssuer") {
+            format!(
+                ": name its authority by tls_config.ca_file, or take any certificate for this job alone by {relax}"
+            )
+        } else if text.contains("NotValidForName") || text.contains("not valid for name") {
+            format!(": set tls_config.server_name, or take any certificate for this job alone by {relax}")
+        } else if text.contains("InvalidContentType") {
+            ": the server does not speak TLS, set scheme: http".to_owned()
+        } else {
+            String::new()
+        };
+        ScrapeError::Connect(format!("TLS with {host:?}: {text}{remedy}"))
+    }
+
     /// A connector for the certificates and keys as they are now.
-    pub(super) async fn connector(&self) -> Result<TlsConnector, ScrapeError> {
+    pub(crate) async fn connector(&self) -> Result<TlsConnector, ScrapeError> {
         let material = self.material().await?;
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((made_of, connector)) = latest.as_ref()
