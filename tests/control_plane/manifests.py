@@ -220,7 +220,7 @@ def install(suite):
     where = ["--namespace", "second", "--kubeconfig", config]
     code, text = suite.tool("helm", "install", "trial", CHART, *where, "--set", "replicas=2", ok=False)
     checks.that("helm install", code == 0, text[-1500:])
-    for words in ("SHOW CREATE TABLE", "prefixSuffix", "/agent doctor", "insecureSkipVerify", "one may write"):
+    for words in ("SHOW CREATE TABLE", "prefixSuffix", "/agent doctor", "insecureSkipVerify", "exactly one agent may write"):
         checks.that(f"the notes say: {words}", words in text, text[-3000:])
     made = suite.api.get("/apis/apps/v1/namespaces/second/deployments")["items"]
     checks.equal("the release made its deployment", [t["metadata"]["name"] for t in made], ["trial-cedana-agent"])
