@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::cli::{Cli, Command, Format};
 use crate::config::{self, Environment, Loaded, Purpose, Source};
-use crate::{clock, dry_run, targets, telemetry};
+use crate::{clock, doctor, dry_run, targets, telemetry};
 
 /// How a command ended. `main` makes the exit code of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Outcome {
     Success,
     /// Some targets did not answer a dry run.
     TargetsDown,
+    /// The doctor has found something to mend.
+    Unwell,
     /// The configuration or the command line is refused; the reasons have been printed.
     Refused,
 }
@@ -42,11 +44,12 @@ pub async fn execute(
         writeln!(err, "error: {problem}")?;
         return Ok(Outcome::Refused);
     }
-    if cli.command == Some(Command::DefaultConfig) {
-        return quietly(out.write_all(config::DEFAULT.as_bytes()));
+    if let Some(Command::DefaultConfig { kubernetes }) = cli.command {
+        let text = if kubernetes { config::KUBERNETES } else { config::DEFAULT };
+        return quietly(out.write_all(text.as_bytes()));
     }
     // Only what sends needs to be complete.
-    let sends = matches!(cli.command, None | Some(Command::Check)) && !cli.dry_run;
+    let sends = matches!(cli.command, None | Some(Command::Check | Command::Doctor)) && !cli.dry_run;
     let purpose = if sends { Purpose::Run } else { Purpose::DryRun };
     let source = Source::choose(cli.config.clone(), environment);
     let loaded = match config::load(source, environment, purpose) {
@@ -60,10 +63,14 @@ pub async fn execute(
         Some(Command::Check) => check(&loaded, out, err),
         Some(Command::Targets) => print_targets(&loaded, out),
         Some(Command::Schema) => print_schema(&loaded, out),
-        Some(Command::DefaultConfig) | None if cli.dry_run => {
+        Some(Command::Doctor) => {
+            let well = doctor::examine(&loaded, out).await?;
+            Ok(if well { Outcome::Success } else { Outcome::Unwell })
+        }
+        Some(Command::DefaultConfig { .. }) | None if cli.dry_run => {
             dry(&loaded, cli.format.unwrap_or_default(), out, err).await
         }
-        Some(Command::DefaultConfig) | None => {
+        Some(Command::DefaultConfig { .. }) | None => {
             crate::run_until_signal(loaded).await?;
             Ok(Outcome::Success)
         }
