@@ -136,10 +136,24 @@ class Pod:
         self.renew_token()
         self._write(f"{ACCOUNT}/ca.crt", self.cluster.ca.cert.read_text("ascii"))
         self._write(f"{ACCOUNT}/namespace", self.namespace)
-        user = self.spec["securityContext"]["runAsUser"]
+        volumes = {volume["name"]: volume for volume in self.spec.get("volumes", [])}
         for mount in self.container["volumeMounts"]:
-            if not mount.get("readOnly"):
-                os.chown(self.root / mount["mountPath"].lstrip("/"), user, self.spec["securityContext"]["fsGroup"])
+            self._volume(mount["mountPath"].lstrip("/"), volumes.get(mount["name"], {}))
+
+    def _volume(self, folder, volume):
+        """Fills a volume from its secret or config map, or gives it to the pod's group as an empty directory."""
+        user = self.spec["securityContext"]
+        if secret := volume.get("secret"):
+            for one in secret["items"]:
+                name = f"{folder}/{one['path']}"
+                self._write(name, self._secret({"name": secret["secretName"], "key": one["key"]}))
+                os.chown(self.root / name, 0, user["fsGroup"])
+                (self.root / name).chmod(secret.get("defaultMode", 0o644))
+        elif config := volume.get("configMap"):
+            for key, text in self.cluster.api.get(f"/api/v1/namespaces/{self.namespace}/configmaps/{config['name']}")["data"].items():
+                self._write(f"{folder}/{key}", text)
+        else:
+            os.chown(self.root / folder, user["runAsUser"], user["fsGroup"])
 
     def renew_token(self):
         """Writes a fresh token where the old one was, as the kubelet does."""

@@ -101,21 +101,37 @@ spec:
       volumeMounts:
         - name: spool
           mountPath: /var/lib/agent
+        {{- if eq .Values.credentials.source "cedana" }}
+        # As a file, which is read again at each refresh: a rotated token needs no restart.
+        - name: cedana
+          mountPath: /var/run/secrets/cedana
+          readOnly: true
+        {{- end }}
         {{- if .Values.config }}
         - name: config
           mountPath: /etc/agent
           readOnly: true
         {{- end }}
-  {{- if or .Values.config (not .Values.spool.persistence.enabled) (eq .Values.mode "deployment") }}
+  {{- $claimed := and .Values.spool.persistence.enabled (eq .Values.mode "statefulset") }}
+  {{- if or (not $claimed) .Values.config (eq .Values.credentials.source "cedana") }}
   volumes:
     {{- if not .Values.spool.persistence.enabled }}
     - name: spool
       emptyDir:
         sizeLimit: {{ .Values.spool.size }}
-    {{- else if eq .Values.mode "deployment" }}
+    {{- else if not $claimed }}
     - name: spool
       persistentVolumeClaim:
         claimName: {{ include "agent.fullname" . }}-spool
+    {{- end }}
+    {{- if eq .Values.credentials.source "cedana" }}
+    - name: cedana
+      secret:
+        secretName: {{ .Values.credentials.cedana.existingSecret }}
+        defaultMode: 0440
+        items:
+          - key: {{ .Values.credentials.cedana.authTokenKey }}
+            path: authToken
     {{- end }}
     {{- if .Values.config }}
     - name: config
@@ -132,11 +148,8 @@ spec:
 - name: CEDANA_URL
   value: {{ . | quote }}
 {{- end }}
-- name: CEDANA_AUTH_TOKEN
-  valueFrom:
-    secretKeyRef:
-      name: {{ $v.credentials.cedana.existingSecret }}
-      key: {{ $v.credentials.cedana.authTokenKey }}
+- name: CEDANA_AUTH_TOKEN_FILE
+  value: /var/run/secrets/cedana/authToken
 - name: CLUSTER_ID
   valueFrom:
     secretKeyRef:
