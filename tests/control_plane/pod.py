@@ -60,12 +60,16 @@ class Pod:
 
     def start(self):
         """Mounts, starts, waits until it is alive."""
-        if self.object is None:
-            self.create()
-        self._mount()
+        self.prepare()
         self.began = time.time()
         self.process = Process(self.name, self._command(*self.container.get("args", [])), self.work, self.environment())
         self.process.wait_ready(f"http://{self.address}:{self.port}{self.container['livenessProbe']['httpGet']['path']}")
+
+    def prepare(self):
+        """Everything before the start."""
+        if self.object is None:
+            self.create()
+        self._mount()
 
     def _command(self, *arguments):
         user = self.spec["securityContext"]
