@@ -61,7 +61,7 @@ pub async fn execute(
     };
     match cli.command {
         Some(Command::Check) => check(&loaded, out, err),
-        Some(Command::Targets) => print_targets(&loaded, out),
+        Some(Command::Targets) => print_targets(&loaded, out).await,
         Some(Command::Schema) => print_schema(&loaded, out),
         Some(Command::Doctor) => {
             let well = doctor::examine(&loaded, out).await?;
@@ -108,9 +108,8 @@ fn check(loaded: &Loaded, out: &mut impl Write, err: &mut impl Write) -> Result<
     quietly(writeln!(out, "{} is sound ({jobs} {plural})", loaded.source))
 }
 
-fn print_targets(loaded: &Loaded, out: &mut impl Write) -> Result<Outcome, Error> {
-    let jobs = targets::discover(&loaded.config)
-        .map_err(|problems| crate::Error::from(pipeline::Error::Config(problems)))?;
+async fn print_targets(loaded: &Loaded, out: &mut impl Write) -> Result<Outcome, Error> {
+    let jobs = targets::discover(&loaded.config).await.map_err(crate::Error::from)?;
     quietly(writeln!(out, "{:#}", targets::view(&jobs)))
 }
 

@@ -88,7 +88,7 @@ pub fn print_report(
     let count = |state: &str| rows.iter().filter(|row| row.state == state).count();
     let dropped: usize = run.jobs.iter().map(|job| job.dropped.len()).sum();
     let invalid = count(INVALID);
-    let down = count("down") + count(NOT_SCRAPED) + invalid;
+    let down = count("down") + count(NOT_SCRAPED) + count(UNDISCOVERED) + invalid;
     write!(
         err,
         "\ntargets: {} up, {down} down, {} not running here",
@@ -124,6 +124,7 @@ fn drops(registry: &Registry) -> Vec<(String, u64)> {
 
 const NOT_SCRAPED: &str = "not scraped";
 const INVALID: &str = "invalid";
+const UNDISCOVERED: &str = "undiscovered";
 
 /// One line of the table.
 #[derive(Debug, PartialEq, Eq)]
@@ -163,10 +164,18 @@ fn rows(jobs: &[Arc<JobTargets>]) -> Vec<Row> {
                 notes,
             });
         }
+        rows.extend(job.problems.iter().map(|problem| Row {
+            job: job.job.clone(),
+            instance: String::new(),
+            state: UNDISCOVERED,
+            samples: String::new(),
+            seconds: String::new(),
+            notes: vec![problem.clone()],
+        }));
         let invalid = job.dropped.iter().filter(|dropped| matches!(dropped.reason, DropReason::Invalid(_)));
         rows.extend(invalid.map(|dropped| Row {
             job: job.job.clone(),
-            instance: dropped.discovered.value("__address__").to_owned(),
+            instance: dropped.discovered.labels().value("__address__").to_owned(),
             state: INVALID,
             samples: String::new(),
             seconds: String::new(),

@@ -5,6 +5,7 @@
 //! waits, and the scrapes that it misses meanwhile are counted.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +19,10 @@ use super::fetch::{Client, Fetcher};
 use super::job::ResolvedJob;
 use super::metrics::Metrics;
 use super::schedule::Schedule;
-use super::targets::{self, ActiveTarget};
+use super::targets::{self, ActiveTarget, Resolver};
 use super::view::TargetsView;
-use crate::model::labels::Labels;
 use crate::model::scrape::{Scrape, ScrapeError};
-use crate::model::target::{Target, TargetGroup};
+use crate::model::target::{Target, TargetSet};
 use crate::model::units::Size;
 
 /// How many targets `scrape_once` asks at a time.
@@ -82,7 +82,7 @@ impl Pool {
     /// When it ends before `stop`.
     pub async fn run(
         self,
-        jobs: Vec<(ResolvedJob, watch::Receiver<Vec<TargetGroup>>)>,
+        jobs: Vec<(ResolvedJob, watch::Receiver<TargetSet>)>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
         // Its own token: the first job that fails stops the others.
@@ -112,12 +112,12 @@ impl Pool {
     ///
     /// # Errors
     /// When nobody takes the scrapes.
-    pub async fn scrape_once(&self, jobs: &[(ResolvedJob, Vec<TargetGroup>)]) -> Result<(), Error> {
+    pub async fn scrape_once(&self, jobs: &[(ResolvedJob, TargetSet)]) -> Result<(), Error> {
         let at_a_time = Arc::new(Semaphore::new(ONCE_CONCURRENCY));
         let mut tasks = JoinSet::new();
-        for (position, (job, groups)) in jobs.iter().enumerate() {
+        for (position, (job, set)) in jobs.iter().enumerate() {
             let client = Client::new(job);
-            let targets = targets::resolve(job, groups);
+            let targets = targets::resolve(job, set);
             for target in &targets.active {
                 let fetcher = fetcher(job, &client, target, targets.limit_exceeded, &self.shared.memory);
                 let target = Arc::clone(&target.target);
@@ -147,12 +147,33 @@ struct JobLoops {
     shared: Shared,
     view: TargetsView,
     stop: CancellationToken,
+    resolver: Resolver,
     running: HashMap<Identity, Running>,
     tasks: JoinSet<Result<(), Error>>,
 }
 
 /// What must be equal for a loop to go on: labels, URL, interval, timeout, and the limit that stops it from asking.
-type Identity = (Labels, String, Duration, Duration, Option<u64>);
+struct Identity {
+    active: ActiveTarget,
+    limit_exceeded: Option<u64>,
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        let (one, two) = (&self.active, &other.active);
+        let (a, b) = (&one.target, &two.target);
+        (self.limit_exceeded, one.interval, one.timeout) == (other.limit_exceeded, two.interval, two.timeout)
+            && (Arc::ptr_eq(a, b) || (a.labels == b.labels && a.url == b.url))
+    }
+}
+
+impl Eq for Identity {}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.active.target.labels_hash);
+    }
+}
 
 struct Running {
     target: Arc<Target>,
@@ -168,20 +189,21 @@ impl JobLoops {
         stop: CancellationToken,
     ) -> Self {
         let client = Client::new(&job);
+        let resolver = Resolver::new(&job);
         let (running, tasks) = (HashMap::new(), JoinSet::new());
-        Self { position, job, client, shared, view, stop, running, tasks }
+        Self { position, job, client, shared, view, stop, resolver, running, tasks }
     }
 
-    async fn run(mut self, mut groups: watch::Receiver<Vec<TargetGroup>>) -> Result<(), Error> {
+    async fn run(mut self, mut set: watch::Receiver<TargetSet>) -> Result<(), Error> {
         let mut may_change = true;
         let mut result = Ok(());
-        self.update(&groups.borrow_and_update().clone());
+        self.update(&set.borrow_and_update().clone());
         while result.is_ok() {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                changed = groups.changed(), if may_change => match changed {
-                    Ok(()) => self.update(&groups.borrow_and_update().clone()),
+                changed = set.changed(), if may_change => match changed {
+                    Ok(()) => self.update(&set.borrow_and_update().clone()),
                     // The set as it is now is the last.
                     Err(_) => may_change = false,
                 },
@@ -198,13 +220,19 @@ impl JobLoops {
         result
     }
 
-    fn update(&mut self, groups: &[TargetGroup]) {
-        let mut targets = targets::resolve(&self.job, groups);
+    fn update(&mut self, set: &TargetSet) {
+        let mut targets = self.resolver.resolve(&self.job, set);
+        let limit_exceeded = targets.limit_exceeded;
         let mut running = HashMap::with_capacity(targets.active.len());
         for active in &mut targets.active {
-            let identity = identity(active, targets.limit_exceeded);
-            let kept = self.running.remove(&identity);
-            let one = kept.unwrap_or_else(|| self.start(active, targets.limit_exceeded));
+            let identity = Identity { active: active.clone(), limit_exceeded };
+            let (identity, one) = match self.running.remove_entry(&identity) {
+                Some(kept) => kept,
+                None => {
+                    let one = self.start(active, limit_exceeded);
+                    (identity, one)
+                }
+            };
             // The one that runs knows how its last scrape went.
             active.target = Arc::clone(&one.target);
             running.insert(identity, one);
@@ -225,11 +253,6 @@ impl JobLoops {
         self.tasks.spawn(async move { one.run(interval, &stopped).await });
         Running { target, stop }
     }
-}
-
-fn identity(active: &ActiveTarget, limit_exceeded: Option<u64>) -> Identity {
-    let target = &active.target;
-    (target.labels.clone(), target.url.clone(), active.interval, active.timeout, limit_exceeded)
 }
 
 fn fetcher(
@@ -256,7 +279,7 @@ impl TargetLoop {
     /// Scrapes until `stop`. A scrape that is under way then is given up; one that is complete is still sent.
     async fn run(mut self, interval: Duration, stop: &CancellationToken) -> Result<(), Error> {
         let clock = Arc::clone(&self.shared.clock);
-        let hash = self.target.labels.stable_hash() ^ xxhash_rust::xxh3::xxh3_64(self.target.url.as_bytes());
+        let hash = self.target.labels_hash ^ xxhash_rust::xxh3::xxh3_64(self.target.url.as_bytes());
         let mut schedule = Schedule::new(hash, interval, Instant::now(), clock());
         loop {
             let next = async {

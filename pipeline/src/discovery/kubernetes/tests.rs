@@ -1,0 +1,1 @@
+//! Labels of every role against what Prometheus documents and tests.
