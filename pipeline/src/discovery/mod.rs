@@ -12,7 +12,6 @@ mod kubernetes;
 mod list;
 mod metrics;
 mod outlet;
-mod static_targets;
 
 use std::sync::Arc;
 use std::time::Duration;
