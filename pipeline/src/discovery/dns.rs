@@ -55,7 +55,8 @@ impl Names {
         for name in &self.config.names {
             match resolver.lookup(name.as_str(), kind(&self.config.kind)).await {
                 Ok(answer) => {
-                    found.push((name.clone(), answer.answers().iter().map(|a| a.data.clone()).collect()))
+                    let entries = answer.answers().iter().map(|answer| answer.data.clone());
+                    found.push((name.clone(), entries.collect()));
                 }
                 Err(error) if error.is_no_records_found() || error.is_nx_domain() => {
                     found.push((name.clone(), Vec::new()));

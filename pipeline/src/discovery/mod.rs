@@ -7,12 +7,14 @@ mod config;
 mod delay;
 mod dns;
 mod file;
+mod follow;
 mod http;
 mod kubernetes;
 mod list;
 mod metrics;
 mod outlet;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,15 +71,20 @@ impl Discovery {
     ) -> watch::Receiver<TargetSet> {
         let (outlets, receiver) = outlet::outlets(job, sources.len(), &self.metrics);
         for (source, outlet) in sources.into_iter().zip(outlets) {
-            let (watches, stop) = (Arc::clone(&self.watches), stop.clone());
-            let looking = match source {
+            let metrics = Arc::clone(&self.metrics);
+            let looking: Pin<Box<dyn Future<Output = ()> + Send>> = match source {
                 Source::Static(groups) => {
                     outlet.replace(groups.into_iter().map(Arc::new).collect(), Vec::new());
                     continue;
                 }
-                Source::Kubernetes(config) => kubernetes::run(*config, watches, outlet),
-                Source::File(_) | Source::Http(_) | Source::Dns(_) => continue,
+                Source::Kubernetes(config) => {
+                    Box::pin(kubernetes::run(*config, Arc::clone(&self.watches), outlet))
+                }
+                Source::File(config) => Box::pin(follow::files(config, outlet, metrics)),
+                Source::Http(config) => Box::pin(follow::server(*config, outlet, metrics)),
+                Source::Dns(config) => Box::pin(follow::names(config, outlet, metrics)),
             };
+            let stop = stop.clone();
             tasks.spawn(async move {
                 let _ = stop.run_until_cancelled(looking).await;
             });

@@ -38,13 +38,6 @@ pub(super) struct Name {
     pub(super) name: Box<str>,
 }
 
-impl Name {
-    #[cfg(test)]
-    pub(super) fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { namespace, name } = self;

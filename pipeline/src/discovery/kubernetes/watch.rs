@@ -76,11 +76,11 @@ impl<T: Object> Watch<T> {
         let (mut delay, mut refusals) = (Delay::default(), 0);
         let mut version = None;
         loop {
-            let start = Instant::now();
+            let (start, before) = (Instant::now(), version.clone());
             match self.follow(&mut version).await {
                 Ok(()) => {
                     refusals = 0;
-                    if start.elapsed() >= WATCH_SHORT {
+                    if version != before || start.elapsed() >= WATCH_SHORT {
                         delay.reset();
                     }
                 }

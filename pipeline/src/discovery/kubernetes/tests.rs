@@ -1,1 +1,0 @@
-//! Labels of every role against what Prometheus documents and tests.
