@@ -77,8 +77,8 @@ def pod_of(index):
     environment = [{"name": f"VARIABLE_{n}", "value": "x" * 40} for n in range(12)]
     containers = [
         {"name": name, "image": f"registry.example.com/team/{name}:2026.11.22", "env": environment,
-         "ports": [{"name": "http", "containerPort": 8080}, {"name": "metrics", "containerPort": 9090}]}
-        for name in ("main", "sidecar")
+         "ports": [{"name": "http", "containerPort": 8080 + n}, {"name": "metrics", "containerPort": 9090 + n}]}
+        for n, name in enumerate(("main", "sidecar"))
     ]
     made = objects.pod(
         SPACE, f"web-7d9c5b8f4-{index:05}", f"node-{index % 10:03}", f"10.95.{index // 250}.{index % 250 + 1}", "10.90.10.1",
