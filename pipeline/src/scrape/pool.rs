@@ -220,6 +220,7 @@ impl JobLoops {
         result
     }
 
+    #[expect(clippy::mutable_key_type, reason = "hash and equality look at nothing that changes")]
     fn update(&mut self, set: &TargetSet) {
         let mut targets = self.resolver.resolve(&self.job, set);
         let limit_exceeded = targets.limit_exceeded;
