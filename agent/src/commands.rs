@@ -148,7 +148,7 @@ async fn dry(
     warn(loaded, err)?;
     writeln!(err, "dry run of {}", loaded.source)?;
     let registry = telemetry::registry().map_err(crate::Error::from)?;
-    let run = dry_run::scrape(&loaded.config, &registry).await?;
+    let run = dry_run::scrape(&loaded.config, &registry, usize::MAX).await?;
     dry_run::print_samples(out, &run, format)?;
     let all_answered = dry_run::print_report(err, &run, &loaded.config, &registry, clock::now_millis())?;
     Ok(if all_answered { Outcome::Success } else { Outcome::TargetsDown })

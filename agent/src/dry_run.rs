@@ -22,15 +22,19 @@ use crate::targets::health;
 /// Stands for the writer's id, which is made with the spool.
 const WRITER: &str = "dryrun";
 
-/// Scrapes everything once; what was counted is in `registry`.
+/// Scrapes everything once, or so many targets of each job; what was counted is in `registry`.
 ///
 /// # Errors
 /// When the pipeline cannot run; a target that does not answer is no error.
-pub async fn scrape(config: &Config, registry: &Registry) -> Result<DryRun, crate::Error> {
+pub async fn scrape(
+    config: &Config,
+    registry: &Registry,
+    targets_per_job: usize,
+) -> Result<DryRun, crate::Error> {
     let writer = Writer { id: writer(config).to_owned(), next_sequence: 0 };
     let own = config.internal_metrics.then(|| own_metrics(registry));
     let pipeline = Pipeline::new(&config.pipeline, own, &writer, &config.cluster_id, registry)?;
-    Ok(pipeline.dry_run().await?)
+    Ok(pipeline.dry_run(targets_per_job).await?)
 }
 
 fn writer(config: &Config) -> &str {

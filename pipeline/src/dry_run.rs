@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::discovery::{Discovery, first_set};
+use crate::kubernetes::{Permission, Server};
 use crate::model::object::Object;
 use crate::model::sample::Series;
 use crate::model::target::TargetSet;
@@ -21,6 +22,8 @@ pub struct DryRun {
     pub jobs: Vec<Arc<JobTargets>>,
     /// The object that would have been uploaded; `None` without samples.
     pub object: Option<Object>,
+    /// What has to be permitted for discovery, and by which API server.
+    pub permissions: Vec<(Server, Permission)>,
     worker: Worker,
 }
 
@@ -60,16 +63,16 @@ pub async fn find_targets(
 }
 
 impl Pipeline {
-    /// Scrapes every target once and shows what would be shipped. Writes and sends nothing.
+    /// Scrapes every target once, or so many of each job, and shows what would be shipped. Writes and sends nothing.
     ///
     /// # Errors
     /// When a part of the pipeline fails; a target that does not answer is no error.
-    pub async fn dry_run(self) -> Result<DryRun, Error> {
+    pub async fn dry_run(self, targets_per_job: usize) -> Result<DryRun, Error> {
         let Self { jobs, discovery, pool, mut scrapes, mut worker } = self;
         let jobs = find_targets(jobs, &discovery).await?;
         let view = pool.targets();
         let asking = async {
-            let asked = pool.scrape_once(&jobs).await;
+            let asked = pool.scrape_once(&jobs, targets_per_job).await;
             drop(pool); // Closes the queue.
             asked
         };
@@ -81,6 +84,7 @@ impl Pipeline {
         let (asked, ()) = tokio::join!(asking, taking);
         asked?;
         let object = worker.preview();
-        Ok(DryRun { jobs: view.jobs(), object, worker })
+        let permissions = discovery.permissions();
+        Ok(DryRun { jobs: view.jobs(), object, permissions, worker })
     }
 }

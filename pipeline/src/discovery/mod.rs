@@ -27,6 +27,7 @@ pub use self::kubernetes::{AttachMetadata, KubernetesConfig, Namespaces, Role, S
 pub use self::metrics::Metrics;
 
 use self::kubernetes::Watches;
+use crate::kubernetes::{Permission, Server};
 use crate::model::target::{TargetGroup, TargetSet};
 
 /// Where the targets of a job are looked for.
@@ -57,6 +58,12 @@ impl Discovery {
     pub fn new(metrics: Metrics) -> Self {
         let metrics = Arc::new(metrics);
         Self { watches: Arc::new(Watches::new(&metrics)), metrics }
+    }
+
+    /// What has to be permitted for everything that is watched, and by which API server.
+    #[must_use]
+    pub fn permissions(&self) -> Vec<(Server, Permission)> {
+        self.watches.permissions()
     }
 
     /// Starts to look in `sources` for the targets of `job`, in tasks of `tasks`, until `stop`.

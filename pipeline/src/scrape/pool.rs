@@ -108,17 +108,18 @@ impl Pool {
         result
     }
 
-    /// Scrapes every target once, now, at most 16 at a time, and returns when all scrapes are in the queue.
+    /// Scrapes every target once, or the first `at_most` of each job, now, at most 16 at a time, and returns when all scrapes
+    /// are in the queue.
     ///
     /// # Errors
     /// When nobody takes the scrapes.
-    pub async fn scrape_once(&self, jobs: &[(ResolvedJob, TargetSet)]) -> Result<(), Error> {
+    pub async fn scrape_once(&self, jobs: &[(ResolvedJob, TargetSet)], at_most: usize) -> Result<(), Error> {
         let at_a_time = Arc::new(Semaphore::new(ONCE_CONCURRENCY));
         let mut tasks = JoinSet::new();
         for (position, (job, set)) in jobs.iter().enumerate() {
             let client = Client::new(job);
             let targets = targets::resolve(job, set);
-            for target in &targets.active {
+            for target in targets.active.iter().take(at_most) {
                 let fetcher = fetcher(job, &client, target, targets.limit_exceeded, &self.shared.memory);
                 let target = Arc::clone(&target.target);
                 let (at_a_time, shared) = (Arc::clone(&at_a_time), self.shared.clone());

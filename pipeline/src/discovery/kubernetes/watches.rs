@@ -20,7 +20,7 @@ use super::service::Service;
 use super::store::{Inbox, Store};
 use super::watch::{Scope, Watch};
 use crate::discovery::metrics::Metrics;
-use crate::kubernetes::Server;
+use crate::kubernetes::{Permission, Server};
 
 /// All watches of the process.
 #[derive(Debug)]
@@ -57,6 +57,22 @@ struct Asker<'a> {
 impl Watches {
     pub(in crate::discovery) fn new(metrics: &Arc<Metrics>) -> Self {
         Self { metrics: Arc::clone(metrics), known: Mutex::default() }
+    }
+
+    /// What has to be permitted for all these watches, and by which server.
+    pub(in crate::discovery) fn permissions(&self) -> Vec<(Server, Permission)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::new();
+        need(&known.pods, &mut all);
+        need(&known.services, &mut all);
+        need(&known.endpoints, &mut all);
+        need(&known.slices, &mut all);
+        need(&known.nodes, &mut all);
+        need(&known.ingresses, &mut all);
+        need(&known.namespaces, &mut all);
+        need(&known.replica_sets, &mut all);
+        need(&known.jobs, &mut all);
+        all
     }
 
     /// The way to `server`.
@@ -131,6 +147,18 @@ impl Watches {
             stores.namespaces = Some(asker.get(&mut known.namespaces, Scope::default()));
         }
         stores
+    }
+}
+
+fn need<T: Object>(watches: &Shared<T>, all: &mut Vec<(Server, Permission)>) {
+    for (road, scope, _) in watches {
+        for verb in ["list", "watch"] {
+            let permission = Permission::new(verb, T::GROUP, T::RESOURCE, scope.namespace.as_deref());
+            // One rule covers all selectors.
+            if !all.iter().any(|(server, known)| server == road.server() && *known == permission) {
+                all.push((road.server().clone(), permission));
+            }
+        }
     }
 }
 

@@ -186,7 +186,7 @@ async fn a_round_asks_everyone_once() {
         .collect();
     let (sender, mut scrapes) = mpsc::channel(16);
     let pool = Pool::new(sender, Size(1 << 20), metrics(), clock());
-    pool.scrape_once(&jobs).await.unwrap();
+    pool.scrape_once(&jobs, usize::MAX).await.unwrap();
     let view = pool.targets();
     drop(pool);
     let mut count = 0;
