@@ -29,7 +29,9 @@ pub fn log_to_stderr(level: &str) -> Result<(), String> {
     if let Some(part) = level.split(',').find(|part| !is_level(part)) {
         return Err(refused(&format!("{part:?} is neither a level nor PART=LEVEL")));
     }
-    let filter = EnvFilter::try_new(level).map_err(|error| refused(&error.to_string()))?;
+    // What the library says of each failed request, discovery says once and in words; a filter may name it to hear more.
+    let level_of_all = format!("kube_client=off,{level}");
+    let filter = EnvFilter::try_new(level_of_all).map_err(|error| refused(&error.to_string()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start, as in tests, is no error: the first keeps logging.
     let _ = if std::io::stderr().is_terminal() {
