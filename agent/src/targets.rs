@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pipeline::model::labels::Labels;
 use pipeline::model::target::{Health, LastScrape};
-use pipeline::scrape::{ActiveTarget, DroppedTarget, JobTargets, ResolvedJob, resolve};
+use pipeline::scrape::{ActiveTarget, DroppedTarget, JobTargets, Render, resolve};
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
@@ -15,14 +15,8 @@ use crate::config::Config;
 /// # Errors
 /// Problems that `check` would have reported.
 pub fn discover(config: &Config) -> Result<Vec<Arc<JobTargets>>, Vec<(String, String)>> {
-    let global = &config.pipeline.global;
-    let mut jobs = Vec::new();
-    for section in &config.pipeline.scrape_configs {
-        jobs.push(section.resolve(global)?);
-    }
-    if config.internal_metrics {
-        jobs.push(ResolvedJob::in_process(global, Arc::new(Vec::new)));
-    }
+    let own: Option<Render> = config.internal_metrics.then(|| Arc::new(Vec::new) as Render);
+    let jobs = config.pipeline.jobs(own)?;
     Ok(jobs.iter().map(|job| Arc::new(resolve(job, &job.static_groups))).collect())
 }
 

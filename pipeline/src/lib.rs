@@ -41,6 +41,7 @@ mod dry_run;
 mod limits;
 mod metrics;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,10 +57,10 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 
 use encode::Encoder;
-use model::labels::LabelsBuilder;
+use model::labels::{Labels, LabelsBuilder};
 use model::object::{Object, Writer};
 use model::scrape::Scrape;
-use scrape::{GlobalConfig, Pool, Render, ResolvedJob, ScrapeConfig, TargetsView};
+use scrape::{GlobalConfig, Pool, Render, ResolvedJob, ScrapeConfig, Sharding, TargetsView};
 use worker::{Settings, Worker};
 
 /// Scrapes that wait for the worker. Their bodies are bounded by `limits.max_body_bytes`.
@@ -76,12 +77,44 @@ pub struct Config {
     pub global: GlobalConfig,
     /// `scrape_configs`.
     pub scrape_configs: Vec<ScrapeConfig>,
+    /// `sharding`.
+    pub sharding: Sharding,
+    /// Not in the file: labels that say where this process runs, for its own metrics.
+    #[serde(skip)]
+    pub own_labels: BTreeMap<String, String>,
     /// `batch`.
     pub batch: batch::Config,
     /// `parquet`.
     pub parquet: encode::Config,
     /// `limits`.
     pub limits: Limits,
+}
+
+impl Config {
+    /// The jobs, ready to be scraped. `own_metrics` is one of them, by the name of `agent`.
+    ///
+    /// # Errors
+    /// A configuration that `check` refuses: paths and problems.
+    pub fn jobs(&self, own_metrics: Option<Render>) -> Result<Vec<ResolvedJob>, Vec<(String, String)>> {
+        let (mut jobs, mut problems) = (Vec::new(), Vec::new());
+        for (i, section) in self.scrape_configs.iter().enumerate() {
+            match section.resolve(&self.global) {
+                Ok(job) => jobs.push(job.shared(&self.sharding)),
+                Err(found) => {
+                    problems.extend(found.into_iter().map(|(p, t)| (format!("scrape_configs[{i}].{p}"), t)));
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let own_labels = Labels::from_pairs(&self.own_labels);
+        // Every agent reports itself, whoever else there is.
+        jobs.extend(
+            own_metrics.map(|render| ResolvedJob::in_process(&self.global, render).labelled(&own_labels)),
+        );
+        Ok(jobs)
+    }
 }
 
 /// Why the pipeline cannot start or ended early.
@@ -130,20 +163,7 @@ impl Pipeline {
         cluster_id: &str,
         registry: &Registry,
     ) -> Result<Self, Error> {
-        let mut jobs = Vec::new();
-        let mut problems = Vec::new();
-        for (i, section) in config.scrape_configs.iter().enumerate() {
-            match section.resolve(&config.global) {
-                Ok(job) => jobs.push(job),
-                Err(found) => {
-                    problems.extend(found.into_iter().map(|(p, t)| (format!("scrape_configs[{i}].{p}"), t)));
-                }
-            }
-        }
-        if !problems.is_empty() {
-            return Err(Error::Config(problems));
-        }
-        jobs.extend(own_metrics.map(|render| ResolvedJob::in_process(&config.global, render)));
+        let jobs = config.jobs(own_metrics).map_err(Error::Config)?;
         let mut external = LabelsBuilder::default();
         external.set(CLUSTER_ID, cluster_id);
         for (name, value) in &config.global.external_labels {

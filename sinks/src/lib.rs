@@ -12,6 +12,7 @@ mod clock;
 pub mod file;
 pub mod key;
 pub mod metrics;
+mod probe;
 mod retry;
 mod run;
 pub mod s3;
@@ -25,6 +26,7 @@ mod upload;
 use serde::{Deserialize, Serialize};
 
 pub use metrics::Metrics;
+pub use probe::{Below, Probe, Written, probe};
 pub use run::{DRAIN, Error, Sinks, open};
 pub use s3::credentials;
 pub use status::{Status, StatusHandle};

@@ -15,10 +15,12 @@ mod sections;
 mod tests;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use environment::Environment;
@@ -38,16 +40,29 @@ const KUBERNETES: &str = include_str!("kubernetes.yaml");
 /// The whole configuration. Every section belongs to the stage that it configures.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Sections `global`, `scrape_configs`, `batch`, `parquet` and `limits`.
+    /// Sections `global`, `scrape_configs`, `sharding`, `batch`, `parquet` and `limits`.
     pub pipeline: pipeline::Config,
     /// Sections `spool`, `credentials` and `sink`.
     pub sinks: sinks::Config,
+    /// `ingestion`.
+    pub ingestion: Ingestion,
     /// Section `server`.
     pub server: admin::Config,
     /// Whether the agent's own metrics are shipped, as job `agent`.
     pub internal_metrics: bool,
     /// The column `cluster_id`, empty if nobody says.
     pub cluster_id: String,
+}
+
+/// `ingestion`: what is known of the queue table that reads the objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ingestion {
+    /// It keeps one pointer, and so takes one writer.
+    #[default]
+    Plain,
+    /// It keeps one pointer per writer.
+    Partitioned,
 }
 
 /// What the configuration is for.
@@ -231,8 +246,31 @@ fn parse(
         return Err(problems);
     }
     config.cluster_id = cluster_id(&config, environment);
+    config.pipeline.own_labels = own_labels(environment);
+    name_writer(&mut config);
     let warnings = sections::warnings(&config, &reveal.variables);
     Ok((config, warnings))
+}
+
+/// Where this process runs, as the pod's specification says it.
+fn own_labels(environment: &Environment) -> BTreeMap<String, String> {
+    let labels = [
+        ("instance", "POD_NAME"),
+        ("pod", "POD_NAME"),
+        ("namespace", "POD_NAMESPACE"),
+        ("node", "NODE_NAME"),
+    ];
+    let set =
+        |(label, variable): (&str, &str)| Some((label.to_owned(), environment.set(variable)?.to_owned()));
+    labels.into_iter().filter_map(set).collect()
+}
+
+/// A shard is known by its number, wherever its spool is.
+fn name_writer(config: &mut Config) {
+    let sharding = &config.pipeline.sharding;
+    if let (Some(s3), Some(index), 2..) = (&mut config.sinks.sink.s3, sharding.index, sharding.total) {
+        s3.writer.get_or_insert_with(|| format!("w{index}"));
+    }
 }
 
 /// The external label of that name, or else the credentials' cluster id.

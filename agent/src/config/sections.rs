@@ -2,6 +2,8 @@
 //!
 //! Takes the expanded tree, gives the configuration, problems and warnings.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -9,19 +11,21 @@ use super::decode::Decoder;
 use super::environment::Environment;
 use super::keys::Keys;
 use super::problem::{Path, Problem};
-use super::{Config, Purpose};
+use super::{Config, Ingestion, Purpose};
 use crate::admin;
 
 /// All sections, in the order of the data.
-pub(crate) const SECTIONS: [&str; 10] = [
+pub(crate) const SECTIONS: [&str; 12] = [
     "global",
     "scrape_configs",
+    "sharding",
     "batch",
     "parquet",
     "limits",
     "spool",
     "credentials",
     "sink",
+    "ingestion",
     "server",
     "internal_metrics",
 ];
@@ -58,6 +62,7 @@ pub(crate) fn keys() -> Keys {
     }
     keys.add::<pipeline::scrape::GlobalConfig>(&["global"]);
     keys.add::<pipeline::scrape::ScrapeConfig>(&["scrape_configs"]);
+    keys.add::<pipeline::scrape::Sharding>(&["sharding"]);
     keys.add::<pipeline::batch::Config>(&["batch"]);
     keys.add::<pipeline::encode::Config>(&["parquet"]);
     keys.add::<pipeline::Limits>(&["limits"]);
@@ -88,6 +93,7 @@ pub(crate) fn fill_in(tree: &mut Map<String, Value>, environment: &Environment) 
         tree.insert("credentials".to_owned(), Value::Object(section));
     }
     let mut added = Vec::new();
+    added.extend(fill_in_index(tree, environment));
     for (path, variable) in FROM_ENVIRONMENT {
         let (Some(value), [section, choice, key]) = (environment.set(variable), path) else { continue };
         let chosen = tree.get_mut(*section).and_then(|section| section.get_mut(*choice));
@@ -99,6 +105,20 @@ pub(crate) fn fill_in(tree: &mut Map<String, Value>, environment: &Environment) 
         }
     }
     added
+}
+
+/// The pods of a StatefulSet are numbered at the end of their names, which are also their host names.
+fn fill_in_index(tree: &mut Map<String, Value>, environment: &Environment) -> Option<(Path, &'static str)> {
+    let sharding = tree.get_mut("sharding")?.as_object_mut()?;
+    let total = sharding.get("total")?;
+    let is_one = total.as_u64() == Some(1) || total.as_str() == Some("1");
+    if is_one || !is_absent(sharding, "index") {
+        return None;
+    }
+    let (variable, pod) = ["POD_NAME", "HOSTNAME"].iter().find_map(|v| Some((*v, environment.set(v)?)))?;
+    let (_, ordinal) = pod.rsplit_once('-')?;
+    sharding.insert("index".to_owned(), ordinal.parse::<u32>().ok()?.into());
+    Some((Path::root("sharding").key("index"), variable))
 }
 
 fn object() -> Value {
@@ -121,6 +141,8 @@ pub(crate) fn read(tree: &mut Map<String, Value>, decoder: &mut Decoder<'_>, pur
         pipeline: pipeline::Config {
             global,
             scrape_configs: Vec::new(),
+            sharding: section(tree, decoder, "sharding"),
+            own_labels: BTreeMap::new(),
             batch: section(tree, decoder, "batch"),
             parquet: section(tree, decoder, "parquet"),
             limits: section(tree, decoder, "limits"),
@@ -130,6 +152,7 @@ pub(crate) fn read(tree: &mut Map<String, Value>, decoder: &mut Decoder<'_>, pur
             sink: section(tree, decoder, "sink"),
             credentials: section(tree, decoder, "credentials"),
         },
+        ingestion: section(tree, decoder, "ingestion"),
         server: section(tree, decoder, "server"),
         internal_metrics: tree
             .remove("internal_metrics")
@@ -211,10 +234,25 @@ fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpo
         let position = jobs.get(i).map_or(i, |(position, _)| *position);
         say(Path::root("scrape_configs").index(position), vec![("job_name".to_owned(), text)]);
     }
+    say(Path::root("sharding"), config.pipeline.sharding.check());
+    say(Path::root("ingestion"), several_writers(config));
     say(Path::root("batch"), config.pipeline.batch.check());
     say(Path::root("parquet"), config.pipeline.parquet.check());
     say(Path::root("limits"), config.pipeline.limits.check());
     say(Path::default(), config.sinks.check());
+}
+
+/// A plain queue table keeps one pointer, under which several writers hide each other's objects (CLICKHOUSE.md, S3Queue 1
+/// and 3).
+fn several_writers(config: &Config) -> Vec<(String, String)> {
+    let several = config.pipeline.sharding.is_on() && config.sinks.sink.s3.is_some();
+    if !several || config.ingestion == Ingestion::Partitioned {
+        return Vec::new();
+    }
+    let text = "is plain, and sharding makes several writers, whose objects an S3Queue table with one pointer would skip \
+                silently: make one that keeps a pointer per writer (`agent schema` prints its settings), then write \
+                `ingestion: partitioned`";
+    vec![(String::new(), text.to_owned())]
 }
 
 /// What is allowed and yet better mended.

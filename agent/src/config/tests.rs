@@ -273,3 +273,41 @@ fn files_are_relative_to_the_configuration() {
     let cedana = loaded.config.sinks.credentials.cedana.unwrap();
     assert_eq!(cedana.auth_token_file, Some(PathBuf::from("/run/token")));
 }
+
+#[test]
+fn a_shard_takes_its_number_from_its_pod() {
+    let check = |text: &str, pod: &str, expected: Option<u32>| {
+        let environment =
+            Environment::from_pairs([("POD_NAME", pod), ("CEDANA_AUTH_TOKEN", "t"), ("CLUSTER_ID", "c")]);
+        let text = format!("{text}\ningestion: partitioned");
+        let (config, _) = parse(&text, &environment, Purpose::Run)
+            .unwrap_or_else(|p| panic!("{}", report(&Source::Local, &p)));
+        assert_eq!(config.pipeline.sharding.index, expected);
+        let writer = config.sinks.sink.s3.unwrap().writer;
+        assert_eq!(writer, expected.map(|index| format!("w{index}")));
+        assert_eq!(config.pipeline.own_labels["instance"], pod);
+    };
+    check("sharding: {total: 3}", "agent-2", Some(2));
+    check("sharding: {total: 3, index: 1}", "agent-2", Some(1));
+    check("sharding: {total: 1}", "agent-7", None);
+    check("sharding: {node: n1}", "agent-x7f2p", None);
+}
+
+#[test]
+fn several_writers_need_a_table_that_knows_them() {
+    let check = |text: &str, expected: &[&str]| {
+        let environment = Environment::from_pairs([("CEDANA_AUTH_TOKEN", "t"), ("CLUSTER_ID", "c")]);
+        let paths: Vec<String> = match parse(text, &environment, Purpose::Run) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.into_iter().map(|problem| problem.path).collect(),
+        };
+        assert_eq!(paths, expected, "{text}");
+    };
+    check("sharding: {total: 2, index: 0}", &["ingestion"]);
+    check("sharding: {node: n1}", &["ingestion"]);
+    check("sharding: {node: n1}\ningestion: partitioned", &[]);
+    check("sharding: {total: 2, index: 2}\ningestion: partitioned", &["sharding.index"]);
+    check("sharding: {total: 2}\ningestion: partitioned", &["sharding.index"]);
+    check("ingestion: partition", &["ingestion"]);
+    check("sharding: {total: 2, index: 0}\nsink: {file: {dir: x}}", &[]);
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time;
 
 use super::config::{GlobalConfig, ScrapeConfig};
+use super::sharding::Sharding;
 use crate::model::labels::Labels;
 use crate::model::target::{Job, Limits, TargetGroup};
 use crate::relabel::Rules;
@@ -52,6 +53,8 @@ pub struct ResolvedJob {
     /// Bytes of one body; never more than all bodies together may take.
     pub(crate) body_limit: u64,
     pub(crate) source: Source,
+    /// Which of its targets are this agent's.
+    pub(crate) sharding: Sharding,
 }
 
 impl ScrapeConfig {
@@ -93,6 +96,7 @@ impl ScrapeConfig {
             target_limit: or(self.target_limit, global.target_limit),
             body_limit: if body_limit == 0 { u64::MAX } else { body_limit },
             source: Source::Http,
+            sharding: Sharding::default(),
         })
     }
 
@@ -126,7 +130,21 @@ impl ResolvedJob {
             target_limit: 0,
             body_limit: u64::MAX,
             source: Source::InProcess(render),
+            sharding: Sharding::default(),
             config,
         }
+    }
+
+    /// The same job, of which this agent scrapes only its share.
+    #[must_use]
+    pub fn shared(self, sharding: &Sharding) -> Self {
+        Self { sharding: sharding.clone(), ..self }
+    }
+
+    /// The same job with labels for all its targets, which relabelling may still change.
+    #[must_use]
+    pub fn labelled(mut self, labels: &Labels) -> Self {
+        self.static_groups.iter_mut().for_each(|group| group.labels = labels.clone());
+        self
     }
 }

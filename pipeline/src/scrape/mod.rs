@@ -10,6 +10,7 @@ mod job;
 mod metrics;
 mod pool;
 mod schedule;
+mod sharding;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use self::config::{GlobalConfig, Scheme, ScrapeConfig, StaticConfig};
 pub use self::job::{IN_PROCESS_ADDRESS, IN_PROCESS_JOB, Render, ResolvedJob};
 pub use self::metrics::Metrics;
 pub use self::pool::{Clock, Error, Pool};
+pub use self::sharding::Sharding;
 pub use self::targets::{ActiveTarget, DropReason, DroppedTarget, JobTargets, resolve};
 pub use self::unsupported::{UNSUPPORTED_GLOBAL_KEYS, UNSUPPORTED_KEYS};
 pub use self::view::TargetsView;

@@ -63,6 +63,8 @@ pub enum DropReason {
     Relabelling,
     /// The same labels and URL as another target of the job.
     Duplicate,
+    /// Another agent scrapes it (`sharding`).
+    OtherShard,
     /// It cannot be scraped; the text says why.
     Invalid(String),
 }
@@ -72,6 +74,7 @@ impl fmt::Display for DropReason {
         match self {
             Self::Relabelling => f.write_str("dropped by relabel_configs"),
             Self::Duplicate => f.write_str("the same as another target of the job"),
+            Self::OtherShard => f.write_str("another agent scrapes it (sharding)"),
             Self::Invalid(reason) => f.write_str(reason),
         }
     }
@@ -98,7 +101,13 @@ pub fn resolve(job: &ResolvedJob, groups: &[TargetGroup]) -> JobTargets {
                     }
                     let Populated { labels, url, interval, timeout } = populated;
                     let target = Arc::new(Target::new(Arc::clone(&job.job), labels, discovered, url));
-                    targets.active.push(ActiveTarget { target, interval, timeout });
+                    let active = ActiveTarget { target, interval, timeout };
+                    if job.sharding.is_mine(&active) {
+                        targets.active.push(active);
+                    } else {
+                        let discovered = active.target.discovered.clone();
+                        targets.dropped.push(DroppedTarget { discovered, reason: DropReason::OtherShard });
+                    }
                 }
                 Ok(None) => targets.dropped.push(dropped(DropReason::Relabelling)),
                 Err(problem) => targets.dropped.push(dropped(DropReason::Invalid(problem))),

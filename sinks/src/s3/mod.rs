@@ -17,16 +17,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption, StorageClass};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::base64;
-use pipeline::model::object::CONTENT_TYPE;
+use pipeline::model::object::{CONTENT_TYPE, EXTENSION};
 
 pub use config::Config;
 
 use crate::key::Key;
 use crate::metrics::Metrics;
+use crate::probe::{Below, Written};
 use crate::status::{CredentialsStatus, Place};
 use crate::store::{Body, Condition, Error, Receipt, Store, Stored};
 use classify::{Verdict, classify};
@@ -40,6 +42,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 /// Where neither the configuration nor the credentials name a region.
 const REGION: &str = "us-east-1";
+/// Sorts below every key that is ever given, so that it cannot hide one.
+const PROBE_KEY: &str = "0000000000/probe";
 /// Pages of 1000 keys that are read to find the largest: more than an hour of a hundred writers.
 const PAGES_MAX: usize = 100;
 
@@ -122,6 +126,51 @@ impl S3 {
         Ok(Request { action, key: format!("{prefix}{key}"), prefix, place })
     }
 
+    /// Everything of an upload but the object itself.
+    fn put_request(&self, request: &Request) -> PutObjectFluentBuilder {
+        let client = self.clients.get(&request.place.region);
+        client
+            .put_object()
+            .bucket(&request.place.bucket)
+            .key(&request.key)
+            .content_type(CONTENT_TYPE)
+            .set_server_side_encryption(
+                self.config.server_side_encryption.as_deref().map(ServerSideEncryption::from),
+            )
+            .set_ssekms_key_id(self.config.kms_key_id.clone())
+            .set_storage_class(self.config.storage_class.as_deref().map(StorageClass::from))
+    }
+
+    /// Whether these credentials may write: by an empty object with a checksum that is deliberately wrong, which a store
+    /// refuses after it has allowed the request (API Reference, "Error responses": `BadDigest`). Where one stores it all
+    /// the same, its key sorts below every other.
+    pub(crate) async fn try_write(&self) -> Result<Written, Error> {
+        let request = self.request("s3:PutObject", PROBE_KEY)?;
+        let put = self.put_request(&request).content_md5(base64::encode([0; 16])).body(ByteStream::default());
+        match tokio::time::timeout(TIMEOUT, put.send()).await {
+            Ok(Ok(_)) => Ok(Written::Empty(request.key)),
+            Ok(Err(error)) if matches!(error.code(), Some("BadDigest" | "InvalidDigest")) => {
+                Ok(Written::Nothing)
+            }
+            Ok(Err(error)) => Err(request.failed(&error)),
+            Err(_) => Err(request.error(classify::TIMEOUT, &format!("no answer within {TIMEOUT:?}"))),
+        }
+    }
+
+    /// What lies below the prefix, as far as one page tells.
+    pub(crate) async fn below(&self) -> Result<Below, Error> {
+        let request = self.request("s3:ListBucket", "")?;
+        let client = self.clients.get(&request.place.region);
+        let list = client.list_objects_v2().bucket(&request.place.bucket).prefix(&request.prefix);
+        let page = request.send(TIMEOUT, list.send()).await?;
+        let relative = |key: &str| key.strip_prefix(&request.prefix).unwrap_or(key).to_owned();
+        let keys: Vec<String> = page.contents().iter().filter_map(|o| o.key()).map(relative).collect();
+        let is_ours =
+            |key: &str| key == PROBE_KEY || (key.parse::<Key>().is_ok() && key.ends_with(EXTENSION));
+        let foreign = keys.iter().find(|key| !is_ours(key)).cloned();
+        Ok(Below { objects: keys.len(), foreign })
+    }
+
     async fn list(&self, request: &Request, after: &str, pages: usize) -> Result<Option<String>, Error> {
         let client = self.clients.get(&request.place.region);
         let mut largest: Option<String> = None;
@@ -179,19 +228,9 @@ impl Store for S3 {
     async fn put(&self, key: &str, body: &Body, condition: Condition) -> Result<Receipt, Error> {
         let request = self.request("s3:PutObject", key)?;
         let put = self
-            .clients
-            .get(&request.place.region)
-            .put_object()
-            .bucket(&request.place.bucket)
-            .key(&request.key)
-            .content_type(CONTENT_TYPE)
+            .put_request(&request)
             .checksum_crc32(base64::encode(body.crc32.to_be_bytes()))
             .set_if_none_match((condition == Condition::Absent).then(|| "*".to_owned()))
-            .set_server_side_encryption(
-                self.config.server_side_encryption.as_deref().map(ServerSideEncryption::from),
-            )
-            .set_ssekms_key_id(self.config.kms_key_id.clone())
-            .set_storage_class(self.config.storage_class.as_deref().map(StorageClass::from))
             .body(ByteStream::new(SdkBody::from(body.bytes.clone())));
         let transfer = Duration::from_secs(body.bytes.len() as u64 / BYTES_PER_SECOND_MIN);
         let answer = request.send(TIMEOUT + transfer, put.send()).await?;

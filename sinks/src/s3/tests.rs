@@ -185,3 +185,37 @@ async fn it_keeps_the_contract_of_a_store() {
     }
     assert!(server.seen().iter().all(|seen| matches!(seen.status, 200 | 404 | 412)), "{:#?}", server.seen());
 }
+
+#[tokio::test]
+async fn the_permission_to_write_is_proved_without_an_object() {
+    let check = async |answer: Vec<u8>, expected: Result<Written, &str>| {
+        let (tried, requests) = ask(Config::default(), vec![answer], S3::try_write).await;
+        match (&tried, expected) {
+            (Ok(written), Ok(expected)) => assert_eq!(*written, expected),
+            (Err(error), Err(part)) => assert!(error.text.contains(part), "{error:?}"),
+            (_, expected) => panic!("{tried:?} is not {expected:?}"),
+        }
+        let request = requests[0].to_lowercase();
+        assert!(request.starts_with("put /metrics/org-1/data/0000000000/probe"), "{request}");
+        assert!(request.contains("content-md5: aaaaaaaaaaaaaaaaaaaaaa=="), "{request}");
+        assert!(request.ends_with("\r\n\r\n"), "a body: {request}");
+    };
+    check(refusal("400 Bad Request", "BadDigest"), Ok(Written::Nothing)).await;
+    check(refusal("403 Forbidden", "AccessDenied"), Err("allow s3:PutObject on metrics/org-1/data/")).await;
+    let stored = Written::Empty("org-1/data/0000000000/probe".to_owned());
+    check(http_answer("200 OK", DATE, ""), Ok(stored)).await;
+}
+
+#[tokio::test]
+async fn what_is_not_an_agents_object_is_seen() {
+    let check = async |keys: &[&str], objects: usize, foreign: Option<&str>| {
+        let contents: String =
+            keys.iter().map(|key| format!("<Contents><Key>org-1/data/{key}</Key></Contents>")).collect();
+        let page = format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>");
+        let (below, _) = ask(Config::default(), vec![http_answer("200 OK", DATE, &page)], S3::below).await;
+        assert_eq!(below.unwrap(), Below { objects, foreign: foreign.map(str::to_owned) });
+    };
+    check(&[], 0, None).await;
+    check(&["0000000000/probe", KEY], 2, None).await;
+    check(&[KEY, "1795303367/1795303367-5c0e.log"], 2, Some("1795303367/1795303367-5c0e.log")).await;
+}
