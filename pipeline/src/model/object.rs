@@ -17,6 +17,8 @@ pub struct Object {
     pub time_min: i64,
     /// Latest sample, milliseconds since the Unix epoch.
     pub time_max: i64,
+    /// Latest scrape, milliseconds since the Unix epoch: when it was due, whatever timestamps its samples have.
+    pub last_scrape: i64,
     /// CRC-32 (IEEE) of `bytes`, computed at sealing and checked at every later step up to the bucket.
     pub crc32: u32,
 }

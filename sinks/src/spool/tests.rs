@@ -17,7 +17,7 @@ pub(crate) fn config(dir: &Path, bytes_max: u64) -> Config {
 /// An object of ten bytes with ten samples.
 pub(crate) fn object(sequence: u64) -> Object {
     let bytes = Bytes::from(format!("{sequence:010}"));
-    Object { sequence, samples: 10, time_min: 0, time_max: 0, crc32: crc32fast::hash(&bytes), bytes }
+    Object { sequence, samples: 10, time_min: 0, time_max: 0, last_scrape: 0, crc32: crc32fast::hash(&bytes), bytes }
 }
 
 fn open(dir: &Path, bytes_max: u64, metrics: &Arc<Metrics>) -> (Spool, Lock) {
