@@ -118,7 +118,7 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
         async move { ("the pipeline", pipeline.run(sender, pipeline_stop).await.map_err(Error::from)) },
     );
     let sinks_stop = stop.clone();
-    parts.spawn(async move { ("the sinks", sinks.run(objects, sinks_stop).await.map_err(Error::from)) });
+    parts.spawn(async move { ("the sinks", sinks.run(objects, sinks::Turn::always(), sinks_stop).await.map_err(Error::from)) });
     // The server answers until everything else has ended.
     let served = CancellationToken::new();
     let serving = admin::serve(listener, views, served.clone());
