@@ -166,7 +166,9 @@ fn dependencies_point_one_way() {
         }
         for (place, used) in lines(&source, &from_stage) {
             let used = &used[1];
-            if used != stage && !SHARED.contains(&used) {
+            // A scrape section holds the sections of discovery.
+            let nested = stage == "scrape" && used == "discovery";
+            if used != stage && !nested && !SHARED.contains(&used) {
                 problems.push(format!("{place}: stage {stage} must not use stage {used}"));
             }
         }

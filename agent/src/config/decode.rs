@@ -125,7 +125,9 @@ impl<'a> Decoder<'a> {
     pub(crate) fn unknown(&mut self, path: &Path, key: &str) -> String {
         if self.unsupported.contains(&key) {
             let remedy = match key.ends_with("_sd_configs") {
-                true => "list the targets in static_configs for now",
+                true => {
+                    "use kubernetes_sd_configs, file_sd_configs, http_sd_configs, dns_sd_configs or static_configs"
+                }
                 false => "delete it",
             };
             return format!("not supported yet: {remedy}");

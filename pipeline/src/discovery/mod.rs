@@ -3,7 +3,12 @@
 //! Takes where to look, gives a `watch` channel per job that always holds the complete set. Never relabels and never
 //! connects to a target.
 
+mod config;
+mod kubernetes;
 mod static_targets;
+
+pub use self::config::{DnsConfig, FileConfig, HttpConfig};
+pub use self::kubernetes::{AttachMetadata, KubernetesConfig, Namespaces, Role, Selector};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;

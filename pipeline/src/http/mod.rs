@@ -9,10 +9,10 @@ mod connection;
 mod secrets;
 mod tls;
 
-pub(crate) use self::config::join_client_paths;
 pub use self::config::{
     Authorization, BasicAuth, ClientConfig, ClientKeys, HeaderConfig, Headers, TlsConfig, TlsVersion,
 };
+pub(crate) use self::config::{join, join_client_paths};
 pub(crate) use self::connection::{Connection, Origin, chain};
 pub(crate) use self::secrets::{Headers as RequestHeaders, USER_AGENT_VALUE};
 pub(crate) use self::tls::Tls;

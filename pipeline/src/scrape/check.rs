@@ -48,6 +48,7 @@ impl ScrapeConfig {
         check_times(&mut problems, self.scrape_interval, self.scrape_timeout, self.interval(global));
         self.check_request(&mut problems);
         self.check_static(&mut problems);
+        self.check_discovery(&mut problems);
         problems.extend(self.client_keys().check());
         check_rules(&mut problems, "relabel_configs", &self.relabel_configs);
         check_rules(&mut problems, "metric_relabel_configs", &self.metric_relabel_configs);
@@ -57,7 +58,20 @@ impl ScrapeConfig {
     /// Secrets that stand in the file itself, by path, with the advice to name a file instead.
     #[must_use]
     pub fn warnings(&self) -> Vec<(String, String)> {
-        self.client_keys().warnings()
+        let mut warnings = self.client_keys().warnings();
+        let below = |key: &str, i: usize, found: Problems| {
+            found
+                .into_iter()
+                .map(move |(path, text)| (format!("{key}[{i}].{path}"), text))
+                .collect::<Vec<_>>()
+        };
+        for (i, section) in self.kubernetes_sd_configs.iter().enumerate() {
+            warnings.extend(below("kubernetes_sd_configs", i, section.client_keys().warnings()));
+        }
+        for (i, section) in self.http_sd_configs.iter().enumerate() {
+            warnings.extend(below("http_sd_configs", i, section.client_keys().warnings()));
+        }
+        warnings
     }
 
     pub(crate) fn interval(&self, global: &GlobalConfig) -> Duration {
@@ -84,6 +98,24 @@ impl ScrapeConfig {
         }
         if self.scrape_protocols.as_ref().is_some_and(Vec::is_empty) {
             say(problems, "scrape_protocols", "is empty: use PrometheusText0.0.4 or leave the key out");
+        }
+    }
+
+    fn check_discovery(&self, problems: &mut Problems) {
+        let mut add = |key: &str, i: usize, found: Problems| {
+            problems.extend(found.into_iter().map(|(path, text)| (format!("{key}[{i}].{path}"), text)));
+        };
+        for (i, section) in self.kubernetes_sd_configs.iter().enumerate() {
+            add("kubernetes_sd_configs", i, section.check());
+        }
+        for (i, section) in self.file_sd_configs.iter().enumerate() {
+            add("file_sd_configs", i, section.check());
+        }
+        for (i, section) in self.http_sd_configs.iter().enumerate() {
+            add("http_sd_configs", i, section.check());
+        }
+        for (i, section) in self.dns_sd_configs.iter().enumerate() {
+            add("dns_sd_configs", i, section.check());
         }
     }
 

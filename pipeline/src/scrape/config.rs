@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::discovery::{DnsConfig, FileConfig, HttpConfig, KubernetesConfig};
 use crate::http::{Authorization, BasicAuth, ClientKeys, Headers, TlsConfig, join_client_paths};
 use crate::model::secret::Secret;
 use crate::model::units::{Duration, Size};
@@ -70,6 +71,18 @@ pub struct ScrapeConfig {
     /// Targets that are named right here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub static_configs: Vec<StaticConfig>,
+    /// Targets that a Kubernetes cluster knows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kubernetes_sd_configs: Vec<KubernetesConfig>,
+    /// Targets that files list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub file_sd_configs: Vec<FileConfig>,
+    /// Targets that a web server lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http_sd_configs: Vec<HttpConfig>,
+    /// Targets that DNS lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_sd_configs: Vec<DnsConfig>,
     /// `http` or `https`.
     pub scheme: Scheme,
     /// The path of the exposition.
@@ -143,6 +156,10 @@ impl Default for ScrapeConfig {
         Self {
             job_name: String::new(),
             static_configs: Vec::new(),
+            kubernetes_sd_configs: Vec::new(),
+            file_sd_configs: Vec::new(),
+            http_sd_configs: Vec::new(),
+            dns_sd_configs: Vec::new(),
             scheme: Scheme::Http,
             metrics_path: "/metrics".to_owned(),
             params: BTreeMap::new(),
@@ -184,6 +201,9 @@ impl ScrapeConfig {
             self.tls_config.as_mut(),
             &mut self.http_headers,
         );
+        self.kubernetes_sd_configs.iter_mut().for_each(|section| section.join_paths(directory));
+        self.file_sd_configs.iter_mut().for_each(|section| section.join_paths(directory));
+        self.http_sd_configs.iter_mut().for_each(|section| section.join_paths(directory));
     }
 
     /// How to authenticate and encrypt.

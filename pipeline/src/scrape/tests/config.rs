@@ -159,3 +159,84 @@ fn keys_that_are_supported_are_not_called_unsupported() {
         assert!(error.contains("unknown field"), "{key}: {error}");
     }
 }
+
+/// The paths of all problems of one section of discovery, below that section.
+fn check_discovery(key: &str, yaml: &str, expected: &[&str]) {
+    let expected: Vec<_> = expected.iter().map(|path| format!("{key}[0].{path}")).collect();
+    let expected: Vec<_> = expected.iter().map(String::as_str).collect();
+    check(&format!("{{job_name: a, {key}: [{yaml}]}}"), &expected);
+}
+
+#[test]
+fn kubernetes_sections() {
+    let check = |yaml: &str, expected: &[&str]| check_discovery("kubernetes_sd_configs", yaml, expected);
+    check("{role: endpointslice}", &[]);
+    check("{role: pod, namespaces: {own_namespace: true, names: [a, 1]}}", &[]);
+    check("{role: pod, api_server: 'https://a:6443', bearer_token_file: b, tls_config: {ca_file: c}}", &[]);
+    check("{role: node, kubeconfig_file: a}", &[]);
+    // Empty means absent, as in Prometheus.
+    check("{role: node, kubeconfig_file: '', api_server: ''}", &[]);
+    check("{}", &["role"]);
+    check("{role: node, kubeconfig_file: a, api_server: 'https://b'}", &["kubeconfig_file"]);
+    check("{role: node, kubeconfig_file: a, tls_config: {}}", &["api_server"]);
+    check("{role: node, bearer_token: a}", &["api_server"]);
+    check("{role: node, api_server: 'b:6443'}", &["api_server"]);
+    check(
+        "{role: pod, api_server: 'https://b', namespaces: {own_namespace: true}}",
+        &["namespaces.own_namespace"],
+    );
+    check(
+        "{role: pod, kubeconfig_file: b, namespaces: {own_namespace: true}}",
+        &["namespaces.own_namespace"],
+    );
+    check("{role: pod, namespaces: {names: ['']}}", &["namespaces.names[0]"]);
+    check("{role: pod, selectors: [{role: pod, label: a=b, field: c=d}, {role: node}]}", &[]);
+    check("{role: endpoints, selectors: [{role: pod}, {role: service}, {role: endpoints}]}", &[]);
+    check("{role: service, selectors: [{role: pod}]}", &["selectors[0].role"]);
+    check("{role: endpoints, selectors: [{role: endpointslice}]}", &["selectors[0].role"]);
+    check("{role: pod, selectors: [{role: pod}, {role: pod}]}", &["selectors[1].role"]);
+    check("{role: pod, selectors: [{label: a=b}]}", &["selectors[0].role"]);
+    check(
+        "{role: pod, selectors: [{role: pod, label: a in, field: b}]}",
+        &["selectors[0].label", "selectors[0].field"],
+    );
+    check("{role: pod, api_server: 'https://b', bearer_token: a, basic_auth: {}}", &["basic_auth"]);
+    check("{role: pod, api_server: 'https://b', tls_config: {cert: a, key: b}}", &["tls_config.cert"]);
+    let unknown = serde_norway::from_str::<ScrapeConfig>("{kubernetes_sd_configs: [{role: services}]}");
+    assert!(unknown.unwrap_err().to_string().contains("unknown variant"));
+}
+
+#[test]
+fn other_sections_of_discovery() {
+    let file = |yaml: &str, expected: &[&str]| check_discovery("file_sd_configs", yaml, expected);
+    file("{files: [a.json, b.yml, c.YAML, 'd/*.json', 'd/e*.yaml', '*.json']}", &[]);
+    file("{}", &["files"]);
+    file("{files: [a.txt, a, 'a*/b.json', 'a*b*.json']}", &["files[0]", "files[1]", "files[2]"]);
+    file("{files: [a.json], refresh_interval: 0s}", &["refresh_interval"]);
+    let http = |yaml: &str, expected: &[&str]| check_discovery("http_sd_configs", yaml, expected);
+    http("{url: 'http://a/b', basic_auth: {username: a}}", &[]);
+    http("{}", &["url"]);
+    http("{url: 'ftp://a'}", &["url"]);
+    http("{url: 'http://me:hunter2@a'}", &["url"]);
+    http("{url: 'http://a', tls_config: {cert_file: b}}", &["tls_config.key_file"]);
+    let dns = |yaml: &str, expected: &[&str]| check_discovery("dns_sd_configs", yaml, expected);
+    dns("{names: [a]}", &[]);
+    dns("{names: [a], type: aaaa, port: 80}", &[]);
+    dns("{}", &["names"]);
+    dns("{names: [a], type: A}", &["port"]);
+    dns("{names: [a], type: TXT, port: 1}", &["type"]);
+}
+
+#[test]
+fn files_of_discovery_are_relative_to_the_configuration() {
+    let mut config = config(
+        "{kubernetes_sd_configs: [{kubeconfig_file: a, tls_config: {ca_file: b}}], file_sd_configs: [{files: \
+         [c.json, /d.json]}], http_sd_configs: [{bearer_token_file: e}]}",
+    );
+    config.join_paths(std::path::Path::new("/x"));
+    let kubernetes = &config.kubernetes_sd_configs[0];
+    assert_eq!(kubernetes.kubeconfig_file.as_deref(), Some("/x/a"));
+    assert_eq!(kubernetes.tls_config.as_ref().unwrap().ca_file.as_deref(), Some("/x/b"));
+    assert_eq!(config.file_sd_configs[0].files, ["/x/c.json", "/d.json"]);
+    assert_eq!(config.http_sd_configs[0].bearer_token_file.as_deref(), Some("/x/e"));
+}

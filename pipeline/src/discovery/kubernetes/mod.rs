@@ -1,0 +1,6 @@
+//! Targets that a Kubernetes cluster knows.
+
+mod config;
+mod selectors;
+
+pub use self::config::{AttachMetadata, KubernetesConfig, Namespaces, Role, Selector};
