@@ -18,7 +18,7 @@ Examples:
 Without a configuration: inside Kubernetes the built-in production configuration; elsewhere a local one, which scrapes \
 the usual ports of this machine (9100, 9400, 8080, 2112) and the agent itself, and writes objects below ./agent-data.
 
-Exit codes: 0 all is well; 1 a failure, or in a dry run a target that did not answer; 2 the configuration or the \
+Exit codes: 0 all is well; 1 a failure, a target that did not answer a dry run, or something that the doctor found; 2 the configuration or the \
 command line is refused.";
 
 const DRY_RUN: &str = "\
@@ -45,9 +45,21 @@ Examples:
   agent targets
   agent targets | jq '.[] | select(.state == \"dropped\")'";
 
+const DOCTOR: &str = "\
+Prints one line for each thing looked at: ok, note or FAIL, with the remedy. Scrapes one target of each job, and proves \
+the permission to write to the bucket without leaving an object there. Run it in the pod, or anywhere with the same \
+configuration and environment.
+
+Examples:
+  agent doctor --config agent.yaml
+  kubectl -n cedana-monitoring exec deploy/cedana-agent -- /agent doctor
+
+Exit code 0 when nothing has to be mended, 1 when something has, 2 when the configuration is refused.";
+
 const DEFAULT_CONFIG: &str = "\
-Example:
-  agent default-config > agent.yaml && agent check --config agent.yaml";
+Examples:
+  agent default-config > agent.yaml && agent check --config agent.yaml
+  agent default-config --kubernetes > agent.yaml";
 
 const SCHEMA: &str = "\
 Prints SQL. Apply it before the agent writes such objects: a column that the table lacks is silently ignored.
@@ -102,9 +114,16 @@ pub enum Command {
     /// Print the targets after discovery and relabelling, as JSON
     #[command(after_help = TARGETS)]
     Targets,
+    /// Look at everything that has to be right: names, permissions, targets, credentials, clock, bucket
+    #[command(after_help = DOCTOR)]
+    Doctor,
     /// Print the complete configuration, every key with its default, unit and reason
     #[command(after_help = DEFAULT_CONFIG)]
-    DefaultConfig,
+    DefaultConfig {
+        /// Print the built-in production configuration for Kubernetes instead
+        #[arg(long)]
+        kubernetes: bool,
+    },
     /// Print the ClickHouse table for the columns in force
     #[command(after_help = SCHEMA)]
     Schema,
@@ -141,7 +160,9 @@ mod tests {
         check(&["--dry-run", "--format", "prometheus"], true);
         check(&["--format", "prometheus"], false);
         check(&["--dry-run", "--format", "xml"], false);
-        check(&["doctor"], false);
+        check(&["doctor"], true);
+        check(&["default-config", "--kubernetes"], true);
+        check(&["heal"], false);
     }
 
     #[test]

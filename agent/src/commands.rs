@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use crate::cli::{Cli, Command, Format};
-use crate::config::{self, Environment, Loaded, Purpose, Source};
-use crate::{clock, dry_run, targets, telemetry};
+use crate::config::{self, Environment, Ingestion, Loaded, Purpose, Source};
+use crate::{clock, doctor, dry_run, targets, telemetry};
 
 /// How a command ended. `main` makes the exit code of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Outcome {
     Success,
     /// Some targets did not answer a dry run.
     TargetsDown,
+    /// The doctor has found something to mend.
+    Unwell,
     /// The configuration or the command line is refused; the reasons have been printed.
     Refused,
 }
@@ -42,11 +44,12 @@ pub async fn execute(
         writeln!(err, "error: {problem}")?;
         return Ok(Outcome::Refused);
     }
-    if cli.command == Some(Command::DefaultConfig) {
-        return quietly(out.write_all(config::DEFAULT.as_bytes()));
+    if let Some(Command::DefaultConfig { kubernetes }) = cli.command {
+        let text = if kubernetes { config::KUBERNETES } else { config::DEFAULT };
+        return quietly(out.write_all(text.as_bytes()));
     }
     // Only what sends needs to be complete.
-    let sends = matches!(cli.command, None | Some(Command::Check)) && !cli.dry_run;
+    let sends = matches!(cli.command, None | Some(Command::Check | Command::Doctor)) && !cli.dry_run;
     let purpose = if sends { Purpose::Run } else { Purpose::DryRun };
     let source = Source::choose(cli.config.clone(), environment);
     let loaded = match config::load(source, environment, purpose) {
@@ -60,10 +63,14 @@ pub async fn execute(
         Some(Command::Check) => check(&loaded, out, err),
         Some(Command::Targets) => print_targets(&loaded, out),
         Some(Command::Schema) => print_schema(&loaded, out),
-        Some(Command::DefaultConfig) | None if cli.dry_run => {
+        Some(Command::Doctor) => {
+            let well = doctor::examine(&loaded, out).await?;
+            Ok(if well { Outcome::Success } else { Outcome::Unwell })
+        }
+        Some(Command::DefaultConfig { .. }) | None if cli.dry_run => {
             dry(&loaded, cli.format.unwrap_or_default(), out, err).await
         }
-        Some(Command::DefaultConfig) | None => {
+        Some(Command::DefaultConfig { .. }) | None => {
             crate::run_until_signal(loaded).await?;
             Ok(Outcome::Success)
         }
@@ -111,7 +118,23 @@ fn print_schema(loaded: &Loaded, out: &mut impl Write) -> Result<Outcome, Error>
     let promote = &loaded.config.pipeline.parquet.promote;
     // Its problems are those of the check before.
     let schema = pipeline::schema::Schema::new(promote).unwrap_or_default();
-    quietly(out.write_all(schema.clickhouse_table(TABLE).as_bytes()))
+    let mut text = schema.clickhouse_table(TABLE);
+    if loaded.config.ingestion == Ingestion::Partitioned {
+        text.push_str(&queue_settings());
+    }
+    quietly(out.write_all(text.as_bytes()))
+}
+
+/// What makes an S3Queue table keep one pointer per writer. It cannot be changed on a table that exists.
+fn queue_settings() -> String {
+    // A backslash in a text of SQL is written twice.
+    let regex = sinks::key::PARTITION_REGEX.replace('\\', r"\\");
+    format!(
+        "\n-- ingestion: partitioned. The S3Queue table is made with these settings (and cannot be given them later):\n\
+         --   mode = 'ordered', partitioning_mode = 'regex', partition_component = 'writer',\n\
+         --   partition_regex = '{regex}',\n\
+         --   bucketing_mode = 'partition', buckets = 16\n"
+    )
 }
 
 /// The table that a view of the queue table writes to.
@@ -217,6 +240,18 @@ mod tests {
         let (outcome, out, _) = run(&["schema"], "parquet: {promote: [image]}").await;
         assert_eq!(outcome, Outcome::Success);
         assert!(out.contains("`image` LowCardinality(String)"), "{out}");
+    }
+
+    #[tokio::test]
+    async fn a_table_for_several_writers_tells_them_by_the_names_of_objects() {
+        let (_, out, _) = run(&["schema"], "ingestion: partitioned").await;
+        assert!(out.contains(r"'(?P<writer>[a-z0-9]+)-(?P<sequence>[0-9]+)\\.parquet'"), "{out}");
+        let regex = regex::Regex::new(&format!("^(?:{})$", sinks::key::PARTITION_REGEX)).unwrap();
+        let key = sinks::key::Key::next(None, 1_795_303_367, "w12", 7).to_string();
+        let (_, name) = key.split_once('/').unwrap();
+        assert_eq!(&regex.captures(name).unwrap()["writer"], "w12");
+        let (_, out, _) = run(&["schema"], "").await;
+        assert!(!out.contains("S3Queue"), "{out}");
     }
 
     #[tokio::test]

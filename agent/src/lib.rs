@@ -12,6 +12,7 @@ pub mod config;
 
 pub mod admin;
 mod clock;
+pub mod doctor;
 pub mod dry_run;
 pub mod samples;
 mod signals;

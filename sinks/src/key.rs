@@ -11,6 +11,9 @@ use pipeline::model::object::EXTENSION;
 /// Digits of both numbers in a key: enough for Unix seconds until the year 2286.
 const DIGITS: usize = 10;
 
+/// What the base name of a key looks like, as the `partition_regex` of an S3Queue table that keeps one pointer per writer.
+pub const PARTITION_REGEX: &str = r"(?P<writer>[a-z0-9]+)-(?P<sequence>[0-9]+)\.parquet";
+
 /// The key of one object, without the store's prefix. Ordered as its text is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {

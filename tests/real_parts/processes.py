@@ -87,11 +87,19 @@ class Process:
             time.sleep(0.02)
         return self._popen.returncode
 
+    def kill(self):
+        """SIGKILL: no time to clean up."""
+        self._popen.kill()
+        self._popen.wait(10)
+
+    def send(self, number):
+        """Sends a signal, such as SIGSTOP."""
+        self._popen.send_signal(number)
+
     def stop(self):
         """Ends it, politely first."""
         if self._popen.poll() is None and self.signal_and_wait(signal.SIGTERM, 15) is None:
-            self._popen.kill()
-            self._popen.wait(10)
+            self.kill()
 
     def tail(self, lines=30):
         """The end of its output."""

@@ -60,7 +60,8 @@ def seconds(text):
 class S3Server:
     """A running MinIO."""
 
-    def __init__(self, program, work):
+    def __init__(self, program, work, domain=None):
+        """`domain`: buckets are also names below it, as Amazon's are."""
         self.root = ("suite-root", secrets.token_hex(16))
         self.puts = []
         self._audit = self._start_audit()
@@ -75,6 +76,8 @@ class S3Server:
             "MINIO_AUDIT_WEBHOOK_ENABLE_suite": "on",
             "MINIO_AUDIT_WEBHOOK_ENDPOINT_suite": f"http://127.0.0.1:{self._audit.server_port}/",
         }
+        if domain:
+            env["MINIO_DOMAIN"] = domain
         data = work / "minio-data"
         self.process, port = start_on_free_port(
             "minio",

@@ -34,8 +34,12 @@ pub const DEFAULT: &str = include_str!("../../../deploy/config.yaml");
 /// What runs without a configuration outside Kubernetes.
 const LOCAL: &str = include_str!("local.yaml");
 
-/// What runs without a configuration inside Kubernetes.
-const KUBERNETES: &str = include_str!("kubernetes.yaml");
+/// What runs without a configuration inside Kubernetes, as `agent default-config --kubernetes` prints it.
+pub const KUBERNETES: &str = include_str!("kubernetes.yaml");
+
+/// What relaxes the one job of it that speaks TLS.
+const KUBELET: &str =
+    "the environment variable KUBELET_INSECURE_SKIP_VERIFY=true (chart: kubelet.insecureSkipVerify)";
 
 /// The whole configuration. Every section belongs to the stage that it configures.
 #[derive(Clone, Debug)]
@@ -191,6 +195,10 @@ pub fn load(source: Source, environment: &Environment, purpose: Purpose) -> Resu
     };
     if let Source::File(path) = &source {
         join_paths(&mut config, path.parent().unwrap_or_else(|| Path::new("")));
+    }
+    if source == Source::Kubernetes {
+        let tls = config.pipeline.scrape_configs.iter_mut().filter_map(|job| job.tls_config.as_mut());
+        tls.for_each(|tls| tls.relaxed_by = Some(KUBELET));
     }
     if source == Source::Local {
         config.pipeline.scrape_configs.iter_mut().for_each(|job| job.optional = true);

@@ -45,8 +45,10 @@ const FOREIGN: [(&str, &str); 10] = [
 ];
 
 /// Values that the environment gives where the file says nothing: the path, and the variable (CONTRACT.md 1).
-const FROM_ENVIRONMENT: [(&[&str], &str); 6] = [
+const FROM_ENVIRONMENT: [(&[&str], &str); 7] = [
     (&["credentials", "cedana", "url"], "CEDANA_URL"),
+    // Before the token itself: a file is read again at each refresh.
+    (&["credentials", "cedana", "auth_token_file"], "CEDANA_AUTH_TOKEN_FILE"),
     (&["credentials", "cedana", "auth_token"], "CEDANA_AUTH_TOKEN"),
     (&["credentials", "cedana", "cluster_id"], "CLUSTER_ID"),
     (&["credentials", "cedana", "refresh_interval"], "REFRESH_INTERVAL"),
@@ -82,7 +84,8 @@ pub(crate) fn fill_in(tree: &mut Map<String, Value>, environment: &Environment) 
             choices.values_mut().filter(|choice| choice.is_null()).for_each(|choice| *choice = object());
         }
     }
-    let token = environment.set("CEDANA_AUTH_TOKEN").is_some();
+    let token =
+        ["CEDANA_AUTH_TOKEN", "CEDANA_AUTH_TOKEN_FILE"].iter().any(|name| environment.set(name).is_some());
     if is_absent(tree, "sink") && (token || environment.set("S3_BUCKET").is_some()) {
         tree.insert("sink".to_owned(), Value::Object(Map::from_iter([("s3".to_owned(), object())])));
     }
@@ -98,7 +101,11 @@ pub(crate) fn fill_in(tree: &mut Map<String, Value>, environment: &Environment) 
         let (Some(value), [section, choice, key]) = (environment.set(variable), path) else { continue };
         let chosen = tree.get_mut(*section).and_then(|section| section.get_mut(*choice));
         let Some(Value::Object(chosen)) = chosen else { continue };
-        let other = if *key == "auth_token" { "auth_token_file" } else { key };
+        let other = match *key {
+            "auth_token" => "auth_token_file",
+            "auth_token_file" => "auth_token",
+            _ => key,
+        };
         if chosen.get(*key).is_none_or(Value::is_null) && chosen.get(other).is_none_or(Value::is_null) {
             chosen.insert((*key).to_owned(), value.into());
             added.push((Path::root(section).key(choice).key(key), variable));

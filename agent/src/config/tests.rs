@@ -183,6 +183,10 @@ fn the_environment_stands_in() {
     let own = "global: {external_labels: {cluster_id: c-2}}\n\
                credentials: {cedana: {url: http://b, auth_token_file: /t, cluster_id: c-3}}\nsink: {s3: {bucket: x}}";
     check(own, &all, Ok("http://b c-3 20m false x r c-2"));
+    // A file is the better of the two.
+    let both = [all.as_slice(), &[("CEDANA_AUTH_TOKEN_FILE", "/t")]].concat();
+    check("", &both, Ok("http://api c-1 20m false b r c-1"));
+    check("credentials: {cedana: {auth_token: own}}", &both, Ok("http://api c-1 20m true b r c-1"));
     let bad = [("CEDANA_AUTH_TOKEN", "t"), ("CLUSTER_ID", "c"), ("REFRESH_INTERVAL", "often")];
     let expected = "credentials.cedana.refresh_interval: \"often\" is not a duration: write it like 15s, 1m30s or \
                     250ms (from the environment variable REFRESH_INTERVAL)";

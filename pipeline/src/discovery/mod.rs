@@ -4,7 +4,11 @@
 //! connects to a target.
 
 mod config;
+mod dns;
+mod file;
+mod http;
 mod kubernetes;
+mod list;
 mod static_targets;
 
 pub use self::config::{DnsConfig, FileConfig, HttpConfig};

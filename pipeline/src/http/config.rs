@@ -83,6 +83,9 @@ pub struct TlsConfig {
     /// The newest TLS version to speak.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_version: Option<TlsVersion>,
+    /// Not in the file: what to set so that any certificate is taken, where that is not `insecure_skip_verify` itself.
+    #[serde(skip)]
+    pub relaxed_by: Option<&'static str>,
 }
 
 /// A TLS version, by Prometheus' names.

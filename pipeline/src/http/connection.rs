@@ -72,7 +72,7 @@ impl Connection {
         }
         let connector = tls.connector().await?;
         let name = tls.server_name(&origin.host)?;
-        let stream = connector.connect(name, stream).await.map_err(|e| tls_error(&origin.host, &e))?;
+        let stream = connector.connect(name, stream).await.map_err(|e| tls.refused(&origin.host, &e))?;
         Self::over(stream, origin).await
     }
 
@@ -139,20 +139,6 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, ScrapeError> {
     // The request is one small write, and nothing is gained by waiting for more.
     stream.set_nodelay(true).map_err(|e| ScrapeError::Connect(e.to_string()))?;
     Ok(stream)
-}
-
-fn tls_error(host: &str, error: &io::Error) -> ScrapeError {
-    let text = chain(error);
-    let remedy = if text.contains("CaUsedAsEndEntity") {
-        ": it is self-signed; name a certificate that its authority issued, or set tls_config.insecure_skip_verify"
-    } else if text.contains("UnknownIssuer") {
-        ": name its authority by tls_config.ca_file"
-    } else if text.contains("InvalidContentType") {
-        ": the server does not speak TLS, set scheme: http"
-    } else {
-        ""
-    };
-    ScrapeError::Connect(format!("TLS with {host:?}: {text}{remedy}"))
 }
 
 /// An error and its causes, each said once.

@@ -3,6 +3,7 @@
 //! Takes `tls_config`, gives connectors. Certificates and keys are read at each new connection, and a connector is made
 //! anew when they have changed; the system's authorities are read once.
 
+use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
@@ -17,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use super::config::{TlsConfig, TlsVersion};
+use super::connection::chain;
 use crate::model::scrape::ScrapeError;
 
 /// The authorities that the system trusts; read once, because it takes milliseconds.
@@ -47,6 +49,28 @@ impl Tls {
         let name = self.config.server_name.as_deref().unwrap_or(host);
         ServerName::try_from(name.to_owned())
             .map_err(|_| ScrapeError::Connect(format!("{name:?} is no name that a certificate can carry")))
+    }
+
+    /// What to say of a handshake with `host` that failed, and the remedy.
+    pub(super) fn refused(&self, host: &str, error: &io::Error) -> ScrapeError {
+        let text = chain(error);
+        let relax = self.config.relaxed_by.unwrap_or("tls_config.insecure_skip_verify: true");
+        let remedy = if text.contains("CaUsedAsEndEntity") {
+            format!(
+                ": it is self-signed; give it one that its authority issued, or take any for this job alone by {relax}"
+            )
+        } else if text.contains("UnknownIssuer") {
+            format!(
+                ": name its authority by tls_config.ca_file, or take any certificate for this job alone by {relax}"
+            )
+        } else if text.contains("NotValidForName") || text.contains("not valid for name") {
+            format!(": set tls_config.server_name, or take any certificate for this job alone by {relax}")
+        } else if text.contains("InvalidContentType") {
+            ": the server does not speak TLS, set scheme: http".to_owned()
+        } else {
+            String::new()
+        };
+        ScrapeError::Connect(format!("TLS with {host:?}: {text}{remedy}"))
     }
 
     /// A connector for the certificates and keys as they are now.

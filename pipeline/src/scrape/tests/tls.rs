@@ -72,8 +72,8 @@ async fn whom_to_trust() {
         let error = get(&yaml, &server).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{yaml}: {error}");
     };
-    refused(String::new(), "UnknownIssuer: name its authority by tls_config.ca_file").await;
-    refused(format!("tls_config: {{ca: {ca}, server_name: other.test}}"), "other.test").await;
+    refused(String::new(), "UnknownIssuer: name its authority by tls_config.ca_file, or take any certificate for this job alone by tls_config.insecure_skip_verify: true").await;
+    refused(format!("tls_config: {{ca: {ca}, server_name: other.test}}"), "set tls_config.server_name").await;
     refused("tls_config: {ca: nonsense}".to_owned(), "tls_config.ca: holds no certificate in PEM").await;
     refused("tls_config: {ca_file: /nowhere/ca.pem}".to_owned(), "/nowhere/ca.pem: ").await;
     // A server without TLS takes the greeting for a bad request.

@@ -2,6 +2,8 @@
 //
 // Usage: judge CONFIG SECONDS. CONFIG holds `scrape_configs`, of which the kubernetes_sd_configs and relabel_configs are
 // read. After SECONDS it prints one JSON object: job name to a list of {"discovered": {...}, "labels": {...} or null}.
+//
+// Usage: judge rules FILE. Whether Prometheus takes a file of alert rules.
 package main
 
 import (
@@ -15,12 +17,15 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v2"
 )
 
@@ -46,7 +51,12 @@ func main() {
 
 func run() error {
 	if len(os.Args) != 3 {
-		return fmt.Errorf("usage: judge CONFIG SECONDS")
+		return fmt.Errorf("usage: judge CONFIG SECONDS, or judge rules FILE")
+	}
+	if os.Args[1] == "rules" {
+		logger := promslog.New(&promslog.Config{Writer: os.Stderr, Level: level()})
+		_, failed := rulefmt.ParseFile(os.Args[2], false, model.UTF8Validation, parser.NewParser(parser.Options{}), logger)
+		return errors.Join(failed...)
 	}
 	text, err := os.ReadFile(os.Args[1])
 	if err != nil {

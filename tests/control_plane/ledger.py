@@ -1,0 +1,122 @@
+"""The ledger of a run: what every endpoint answered against what the delivered objects hold."""
+
+import itertools
+from collections import defaultdict
+
+import pyarrow as pa
+
+from delivered import DeliveredObject
+
+# The sample of each job's stand-in whose value is the number of the scrape.
+PROBES = {
+    "node-exporter": ("probe_scrapes_total", {}),
+    "dcgm": ("DCGM_FI_DEV_GPU_UTIL", {"gpu": "0"}),
+    "cadvisor": ("container_cpu_usage_seconds_total", {"container": "train"}),
+    "event-exporter": ("events_sent", {}),
+}
+
+
+class Delivered:
+    """All objects of a run, by what the checks ask for."""
+
+    def __init__(self, s3, since=None):
+        self.listing = [entry for entry in s3.objects() if since is None or entry["Key"] not in since]
+        self.objects = [DeliveredObject(entry["Key"], s3.read(entry["Key"])) for entry in self.listing]
+        # (job, instance) -> [(milliseconds, up)]
+        self.up = defaultdict(list)
+        # job -> values of `node` of all its rows, by instance
+        self.nodes = defaultdict(lambda: defaultdict(set))
+        self.probes = defaultdict(list)
+        self.metrics = defaultdict(set)
+        self.rows = 0
+        for delivered in self.objects:
+            self._read(delivered.table)
+
+    def _read(self, table):
+        names = ["timestamp", "metric", "job", "instance", "node", "container", "value"]
+        columns = [table.column(name) for name in names]
+        columns[0] = columns[0].cast(pa.int64())
+        labels = table.column("labels")
+        self.rows += table.num_rows
+        for index, (time, metric, job, instance, node, container, value) in enumerate(
+            zip(*(column.to_pylist() for column in columns), strict=True)
+        ):
+            self.metrics[job].add(metric)
+            if metric == "up":
+                self.up[job, instance].append((time, value))
+            self.nodes[job][instance].add((metric in ("up", "scrape_duration_seconds"), node))
+            probe = PROBES.get(job)
+            if probe and metric == probe[0]:
+                wanted = dict(probe[1])
+                if wanted.pop("container", container) == container and wanted.items() <= dict(labels[index].as_py()).items():
+                    self.probes[job, instance].append((time, value))
+
+
+def close(checks, name, delivered, stand_ins, intervals, began, ended):
+    """The ledger closes: each endpoint was scraped once per interval, and every scrape was delivered once.
+
+    `began` and `ended`: from the agent's readiness to just before its end; scrapes before and after are compared too, but
+    nobody has to have made them.
+    """
+    missing, twice, uneven, lost, strangers, wrong_probe = [], [], [], [], [], []
+    known = set()
+    for endpoint in stand_ins.endpoints:
+        key = (endpoint.job, endpoint.instance)
+        known.add(key)
+        rows = sorted(delivered.up[key])
+        good = [time for time, up in rows if up == 1]
+        if len(good) != len(set(good)):
+            twice.append(key)
+        if len(good) != len(endpoint.answered):
+            lost.append((key, f"{len(endpoint.answered)} answered, {len(good)} delivered"))
+        interval = intervals[endpoint.job]
+        since = max(began, getattr(endpoint, "born", 0))
+        until = min(ended, getattr(endpoint, "gone", None) or ended)
+        times = [since, *[t / 1000 for t in good if since <= t / 1000 <= until], until]
+        # The margins: the first scrape comes at a random moment of the interval, and a change takes a moment.
+        if any(b - a > interval * 1.2 + 2 for a, b in itertools.pairwise(times)):
+            missing.append((key, [round(b - a, 2) for a, b in itertools.pairwise(times)]))
+        if any(b - a < interval * 0.8 for a, b in itertools.pairwise(t / 1000 for t in good)):
+            uneven.append((key, [round(b - a, 2) for a, b in itertools.pairwise(times[1:-1])]))
+        if endpoint.job in PROBES:
+            # Sorted by the value too: a scrape given up by the agent may have counted one.
+            values = sorted(value for _, value in delivered.probes[key])
+            if values != [float(number + 1) for number in range(len(endpoint.answered))]:
+                wrong_probe.append((key, values[:12], len(endpoint.answered)))
+    strangers = [key for key in delivered.up if key not in known and key[0] in intervals and delivered.up[key]]
+    checks.that(f"{name}: something was scraped", any(delivered.up.values()), "no sample of `up`")
+    checks.none(f"{name}: no endpoint was left out for longer than its interval", missing)
+    checks.none(f"{name}: no endpoint was scraped twice in an interval", uneven)
+    checks.none(f"{name}: every answer was delivered, and nothing else", lost)
+    checks.none(f"{name}: no scrape was delivered twice", twice)
+    checks.none(f"{name}: the samples themselves carry every number of scrape once", wrong_probe)
+    return strangers
+
+
+def nodes(checks, name, delivered, stand_ins):
+    """Every sample about a node, a GPU or a container carries the node of the thing measured."""
+    wrong = []
+    for endpoint in stand_ins.endpoints:
+        if endpoint.job not in ("node-exporter", "dcgm", "cadvisor"):
+            continue
+        found = {node for _, node in delivered.nodes[endpoint.job][endpoint.instance]}
+        if found and found != {endpoint.node}:
+            wrong.append((endpoint.job, endpoint.instance, endpoint.node, found))
+    checks.none(f"{name}: `node` is the node of the thing measured", wrong)
+
+
+def keys(checks, name, delivered, writers=1):
+    """Keys increase in the order of the uploads, and no sequence number is missing; `writers` wrote them."""
+    uploaded = sorted(delivered.listing, key=lambda entry: (entry["LastModified"], entry["Key"]))
+    by_writer = defaultdict(list)
+    for entry in uploaded:
+        by_writer[entry["Key"].rsplit("/", 1)[1].split("-")[0]].append(entry["Key"])
+    checks.equal(f"{name}: number of writers", len(by_writer), writers)
+    checks.none(f"{name}: the keys of a writer increase in the order of upload",
+                [found for found in by_writer.values() if found != sorted(found)])
+    gaps = []
+    for found in by_writer.values():
+        numbers = [int(key.rsplit("-", 1)[1].split(".")[0]) for key in found]
+        gaps += [pair for pair in itertools.pairwise(numbers) if pair[1] != pair[0] + 1]
+    checks.none(f"{name}: no sequence number is missing", gaps)
+    return by_writer
