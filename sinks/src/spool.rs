@@ -237,10 +237,11 @@ impl Spool {
         }
         let (dir, bytes) = (Arc::clone(&self.dir), object.bytes.clone());
         blocking(move || files::write(&dir, &name.text(), &bytes)).await?;
-        let mut inner = self.lock();
-        inner.insert(Entry { name, bytes: size, written: clock::wall() });
-        self.measure(&inner);
-        drop(inner);
+        {
+            let mut inner = self.lock();
+            inner.insert(Entry { name, bytes: size, written: clock::wall() });
+            self.measure(&inner);
+        }
         self.added.notify_one();
         if name.undecided.is_some() {
             // It may have been decided while the disk was busy.

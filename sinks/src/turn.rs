@@ -185,10 +185,10 @@ impl Backlog {
         self.spool.undecided()
     }
 
-    /// Whether nothing waits, and everything below this sequence number has come.
+    /// Whether nothing waits.
     #[must_use]
-    pub fn is_drained(&self, next_sequence: u64) -> bool {
-        self.has_come(next_sequence) && self.spool.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.spool.is_empty()
     }
 
     /// Whether everything below this sequence number has come to the spool, or was dropped on the way and counted.
