@@ -122,7 +122,9 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
     );
     let (sender, objects) = mpsc::channel(OBJECTS_MAX);
     let mut parts = JoinSet::new();
-    let pipeline_stop = stop.clone();
+    // Who takes turns notes when its scraping ends, and then ends it.
+    let pipeline_stop = if election.is_some() { CancellationToken::new() } else { stop.clone() };
+    let scraping = pipeline_stop.clone();
     parts.spawn(
         async move { ("the pipeline", pipeline.run(sender, pipeline_stop).await.map_err(Error::from)) },
     );
@@ -136,7 +138,7 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
     if let Some(election) = election {
         let election_stop = stop.clone();
         parts.spawn(async move {
-            election.run(election_stop, drained).await;
+            election.run(election_stop, scraping, drained).await;
             ("leader election", Ok(()))
         });
     }

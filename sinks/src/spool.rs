@@ -321,7 +321,7 @@ impl Spool {
 
     fn take(&self) -> Option<Entry> {
         let mut inner = self.lock();
-        let entry = inner.objects.values().next().copied();
+        let entry = inner.deliverable().copied();
         inner.taken = entry.map(|entry| entry.name.sequence);
         entry
     }
@@ -383,9 +383,14 @@ impl Spool {
         self.measure(&self.lock());
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing is here.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().objects.is_empty()
+    }
+
+    /// Whether nothing waits that is known to be ours.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.lock().deliverable().is_none()
     }
 
     /// How full it is.
@@ -419,6 +424,12 @@ impl Spool {
 }
 
 impl Inner {
+    /// The oldest object that is known to be ours.
+    fn deliverable(&self) -> Option<&Entry> {
+        let all = self.claim == Claim::All;
+        self.objects.values().find(|entry| all || entry.name.undecided.is_none())
+    }
+
     /// Takes note that an object has come, whether or not it stays.
     fn pass(&mut self, sequence: u64) {
         self.next_sequence = self.next_sequence.max(sequence.saturating_add(1));

@@ -138,6 +138,10 @@ impl<S: Store> Uploader<S> {
                 }
                 return;
             }
+            // While it is our turn, what is undecided is going to be somebody else's.
+            if closing && self.spool.is_drained() {
+                return;
+            }
             let over = turn::over(self.turn.clone());
             tokio::select! {
                 biased;
@@ -173,7 +177,7 @@ impl<S: Store> Uploader<S> {
     async fn want_turn(&self) {
         loop {
             let reaches = tokio::time::timeout(REACH_MAX, self.reaches());
-            let reaches = !self.spool.is_empty() && reaches.await.unwrap_or_default();
+            let reaches = !self.spool.is_drained() && reaches.await.unwrap_or_default();
             self.wanted.send_replace(reaches);
             sleep(REACH_PAUSE).await;
         }

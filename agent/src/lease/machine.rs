@@ -62,8 +62,6 @@ pub(crate) struct Around {
     pub(crate) settled: bool,
     /// Nothing waits, and nothing is on its way to the spool.
     pub(crate) drained: bool,
-    /// The process is about to end.
-    pub(crate) stopping: bool,
 }
 
 /// A turn of ours.
@@ -76,12 +74,14 @@ pub(crate) struct Held {
     renewed: Instant,
     /// Scrapes before it are ours whatever happens, microseconds.
     pub(crate) ours_until: i64,
+    /// Whether it was tried to hand the Lease over since: then it may be another's already.
+    given: bool,
 }
 
 impl Held {
     /// Until when objects may be uploaded.
     pub(crate) fn deadline(&self) -> Instant {
-        self.renewed + DEADLINE
+        if self.given { self.renewed } else { self.renewed + DEADLINE }
     }
 }
 
@@ -128,6 +128,8 @@ pub(crate) struct Machine {
     /// The first ask of this one that was seen: a second one shows that it lives.
     asked_before: Option<Ask>,
     keep_until: Option<Instant>,
+    /// When scraping ended for good.
+    stopped: Option<Now>,
     asks: u64,
     last_ask: Option<Instant>,
 }
@@ -146,6 +148,7 @@ impl Machine {
             asked: None,
             asked_before: None,
             keep_until: None,
+            stopped: None,
             asks: 0,
             last_ask: None,
         }
@@ -163,7 +166,7 @@ impl Machine {
         }
         match (self.held, lease) {
             (Some(held), lease) => Some(self.keep(now, held, lease, around)),
-            (None, _) if around.stopping || !around.settled => None,
+            (None, _) if self.stopped.is_some() || !around.settled => None,
             (None, None) => self.is_gone(now).then(|| self.take(now, None)),
             (None, Some(lease)) if lease.holder.as_deref() == Some(&self.me) => {
                 self.resumes = first || self.resumes;
@@ -183,23 +186,25 @@ impl Machine {
     pub(crate) fn wrote(&mut self, stored: &Lease, sent: Now) {
         let tenure = tenure(stored);
         if stored.holder.as_deref() != Some(&self.me) {
-            // Handed over or given back: all that we scraped is from before.
-            if let Some(held) = self.held.filter(|_| stored.holder.is_none() || self.handing_over.is_some()) {
+            // Handed over or given back.
+            if let (Some(held), Some(ended)) = (self.held, self.ended()) {
                 self.held = None;
                 self.handing_over = None;
-                self.lost = Some(Lost { tenure: held.tenure, ours_until: i64::MAX });
+                self.lost = Some(Lost { tenure: held.tenure, ours_until: ended.time });
             }
             return;
         }
-        let ours_until = stored.renewed.saturating_add(micros(DURATION));
+        let ended = self.ended().map_or(i64::MAX, |ended| ended.time);
+        let ours_until = stored.renewed.saturating_add(micros(DURATION)).min(ended);
         match &mut self.held {
             Some(held) if held.tenure == tenure => {
                 held.renewed = sent.at;
                 held.ours_until = ours_until;
+                held.given = false;
             }
             _ => {
                 let from = (!self.resumes).then(|| moment(stored.acquired, sent));
-                self.held = Some(Held { tenure, from, renewed: sent.at, ours_until });
+                self.held = Some(Held { tenure, from, renewed: sent.at, ours_until, given: false });
                 self.lost = None;
                 self.undecided = None;
             }
@@ -207,11 +212,26 @@ impl Machine {
         self.resumes = false;
     }
 
-    /// The Lease given back, by one who has stopped to scrape at `stopped`; `None` if it is not ours.
-    pub(crate) fn give_back(&self, lease: &Lease, stopped: Now) -> Option<Lease> {
-        let held = self.held.filter(|held| self.is_mine(lease, held.tenure))?;
-        let renewed = stopped.time.min(held.ours_until);
+    /// Takes in that scraping ends now and for good. What is scraped all the same until it has ended is left to the next
+    /// holder, who makes up for it.
+    pub(crate) fn stop(&mut self, now: Now) {
+        self.stopped = Some(now);
+        self.handing_over = None;
+        if let Some(held) = &mut self.held {
+            held.ours_until = held.ours_until.min(now.time);
+        }
+    }
+
+    /// The Lease given back, after the end of scraping; `None` if it is not ours.
+    pub(crate) fn give_back(&self, lease: &Lease) -> Option<Lease> {
+        self.held.filter(|held| self.is_mine(lease, held.tenure))?;
+        let renewed = self.stopped?.time;
         Some(Lease { holder: None, renewed, ask: self.not_mine(lease), ..lease.clone() })
+    }
+
+    /// When scraping ended, for good or for handing over: what is later is the next one's.
+    fn ended(&self) -> Option<Now> {
+        self.handing_over.as_ref().map(|hand_over| hand_over.since).or(self.stopped)
     }
 
     /// Whether we hold the Lease for certain.
@@ -289,10 +309,14 @@ impl Machine {
             // Without one it was deleted, and is made again.
             ..lease.cloned().unwrap_or_default()
         };
-        let asks = self.who_asks(now).filter(|_| self.is_certain(now.at) && !around.stopping);
+        let asks = self.who_asks(now).filter(|_| self.is_certain(now.at) && self.stopped.is_none());
         match (&self.handing_over, asks) {
-            (None, Some(to)) if around.drained => self.handing_over = Some(HandOver { to, since: now }),
+            (None, Some(to)) if around.drained => {
+                self.handing_over = Some(HandOver { to, since: now });
+                self.held = Some(Held { ours_until: now.time, ..held });
+            }
             (Some(hand_over), Some(to)) if hand_over.to == to && around.drained && around.settled => {
+                self.held = Some(Held { given: true, ..held });
                 return Lease {
                     holder: Some(to),
                     acquired: hand_over.since.time,
@@ -304,9 +328,10 @@ impl Machine {
             (Some(hand_over), asks) => {
                 let too_long = now.at.duration_since(hand_over.since.at) > HAND_OVER_MAX;
                 if too_long || asks.as_ref() != Some(&hand_over.to) {
-                    // What was due since then is made up for.
+                    // What was due since then is made up for; it is ours once the Lease is renewed, because what was written to
+                    // hand it over may still take effect.
                     let since = moment(hand_over.since.time, now);
-                    self.held = Some(Held { from: Some(since), ..held });
+                    self.held = Some(Held { from: Some(since), ours_until: hand_over.since.time, ..held });
                     self.handing_over = None;
                     self.keep_until = Some(now.at + KEEP);
                 }

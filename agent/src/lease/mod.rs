@@ -23,7 +23,7 @@ use pipeline::model::object::Tenure;
 use prometheus::Registry;
 use sinks::{Backlog, Claim, Sinks, Turn};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -67,8 +67,6 @@ pub struct Election {
     metrics: Metrics,
     status: StatusHandle,
     applied: Applied,
-    /// When scraping ended for good.
-    stopped: Option<Now>,
 }
 
 /// What the rest of the process was told last.
@@ -92,7 +90,6 @@ impl Election {
             metrics,
             status,
             applied: Applied::default(),
-            stopped: None,
         }
     }
 
@@ -108,37 +105,38 @@ impl Election {
         self.status.clone()
     }
 
-    /// Keeps the Lease until the sinks are `drained`, and then gives it back. From `stop` on it is not sought any more.
-    pub async fn run(mut self, stop: CancellationToken, drained: CancellationToken) {
-        loop {
-            if stop.is_cancelled() {
-                self.stopped.get_or_insert_with(now);
-                if self.machine.held.is_none() {
-                    return;
-                }
-            }
-            let began = Instant::now();
-            let again = tokio::select! {
-                biased;
-                () = drained.cancelled() => break,
-                again = self.round() => again,
-            };
-            tokio::select! {
-                biased;
-                () = drained.cancelled() => break,
-                () = stop.cancelled(), if self.stopped.is_none() => {}
-                () = sleep_until(began + again) => {}
-            }
+    /// Keeps the Lease until the sinks are `drained`, and then gives it back. At `stop` it notes the time and ends
+    /// `scraping`; from then on the Lease is not sought any more.
+    pub async fn run(mut self, stop: CancellationToken, scraping: CancellationToken, drained: CancellationToken) {
+        // However this ends, the pipeline must not wait for it.
+        let scraping = scraping.drop_guard();
+        self.keep(&stop, true).await;
+        self.machine.stop(now());
+        self.apply().await;
+        drop(scraping);
+        self.keep(&drained, false).await;
+        if drained.is_cancelled() {
+            let _ = tokio::time::timeout(GIVE_BACK_MAX, self.give_back()).await;
+            self.apply().await;
         }
-        let _ = tokio::time::timeout(GIVE_BACK_MAX, self.give_back()).await;
     }
 
-    /// One look at the Lease and what follows; gives how long after its beginning the next one is due.
-    async fn round(&mut self) -> Duration {
-        let read = self.leases.read(QUESTION_MAX).await;
-        let outcome = match read {
-            Ok(lease) => self.follow(lease.as_ref()).await,
-            Err(error) => Err(error.into()),
+    /// Looks at the Lease again and again, until told otherwise, or while it is ours.
+    async fn keep(&mut self, until: &CancellationToken, seek: bool) {
+        while !until.is_cancelled() && (seek || self.machine.held.is_some()) {
+            let began = Instant::now();
+            let again = self.round(until).await;
+            until.run_until_cancelled(sleep(again.saturating_sub(began.elapsed()))).await;
+        }
+    }
+
+    /// One look at the Lease and what follows; gives how long after its beginning the next one is due. Only questions are
+    /// broken off at `until`, not what follows from answers.
+    async fn round(&mut self, until: &CancellationToken) -> Duration {
+        let outcome = match until.run_until_cancelled(self.leases.read(QUESTION_MAX)).await {
+            Some(Ok(lease)) => self.follow(lease.as_ref(), until).await,
+            Some(Err(error)) => Err(error.into()),
+            None => Ok(()),
         };
         self.apply().await;
         let uncertain = self.machine.held.is_some() && !self.machine.is_certain(Instant::now());
@@ -153,26 +151,23 @@ impl Election {
         if outcome.is_err() && self.machine.held.is_some() { SOON } else { pause }
     }
 
-    async fn follow(&mut self, lease: Option<&Lease>) -> Result<(), WriteError> {
+    async fn follow(&mut self, lease: Option<&Lease>, until: &CancellationToken) -> Result<(), WriteError> {
         let wanted = self.machine.decide(now(), lease, self.around());
         // What was lost is settled before anything new is won.
         self.apply().await;
         let Some(wanted) = wanted else { return Ok(()) };
         let sent = now();
-        let stored = self.leases.write(&wanted, QUESTION_MAX).await?;
-        self.machine.wrote(&stored, sent);
+        if let Some(stored) = until.run_until_cancelled(self.leases.write(&wanted, QUESTION_MAX)).await {
+            self.machine.wrote(&stored?, sent);
+        }
         Ok(())
     }
 
     fn around(&self) -> Around {
         let sealed = self.keeper.sealed();
         let settled = sealed.is_some_and(|next_sequence| self.backlog.has_come(next_sequence));
-        Around {
-            wants_turn: self.backlog.wants_turn(),
-            settled,
-            drained: self.backlog.is_empty() && (settled || sealed.is_none()),
-            stopping: self.stopped.is_some(),
-        }
+        let drained = self.backlog.is_drained() && (settled || sealed.is_none());
+        Around { wants_turn: self.backlog.wants_turn(), settled, drained }
     }
 
     /// Tells the rest of the process what is so now.
@@ -233,12 +228,12 @@ impl Election {
 
     /// Gives the Lease back, so that the next one need not wait until it runs out.
     async fn give_back(&mut self) {
-        let stopped = self.stopped.unwrap_or_else(now);
         for _ in 0..3 {
             let Ok(Some(lease)) = self.leases.read(QUESTION_MAX).await else { return };
-            let Some(wanted) = self.machine.give_back(&lease, stopped) else { return };
+            let Some(wanted) = self.machine.give_back(&lease) else { return };
             match self.leases.write(&wanted, QUESTION_MAX).await {
-                Ok(_) => {
+                Ok(stored) => {
+                    self.machine.wrote(&stored, now());
                     tracing::info!(lease = self.leases.shown(), "gave the lease back");
                     return;
                 }

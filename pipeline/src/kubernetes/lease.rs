@@ -38,7 +38,7 @@ pub struct Lease {
     /// Who asks for its turn, and a text that changes each time.
     pub ask: Option<Ask>,
     /// What it was read from: all that is nobody's business here, and the version that a write is conditional on.
-    origin: Origin,
+    pub origin: Origin,
 }
 
 /// Somebody asks for its turn.
@@ -50,9 +50,9 @@ pub struct Ask {
     pub count: u64,
 }
 
-/// Kept beside what is understood.
+/// What a Lease was read from; kept as it is for its writing.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Origin(Box<Object>);
+pub struct Origin(Box<Object>);
 
 /// Why a Lease was not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,6 +14,6 @@ mod tests;
 
 pub use self::client::Client;
 pub use self::error::Error;
-pub use self::lease::{Ask, Lease, Leases, WriteError};
+pub use self::lease::{Ask, Lease, Leases, Origin, WriteError};
 pub use self::permission::Permission;
 pub use self::server::Server;

@@ -80,6 +80,7 @@ impl Spool {
                     if let Some(entry) = self.lock().objects.get_mut(&name.sequence) {
                         entry.name = decided;
                     }
+                    self.added.notify_one();
                 }
                 // The next claim comes in seconds.
                 Err(error) => tracing::error!(file = name.text(), %error, "cannot rename a spooled object"),
