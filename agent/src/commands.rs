@@ -61,7 +61,7 @@ pub async fn execute(
     };
     match cli.command {
         Some(Command::Check) => check(&loaded, out, err),
-        Some(Command::Targets) => print_targets(&loaded, out),
+        Some(Command::Targets) => print_targets(&loaded, out).await,
         Some(Command::Schema) => print_schema(&loaded, out),
         Some(Command::Doctor) => {
             let well = doctor::examine(&loaded, out).await?;
@@ -108,9 +108,8 @@ fn check(loaded: &Loaded, out: &mut impl Write, err: &mut impl Write) -> Result<
     quietly(writeln!(out, "{} is sound ({jobs} {plural})", loaded.source))
 }
 
-fn print_targets(loaded: &Loaded, out: &mut impl Write) -> Result<Outcome, Error> {
-    let jobs = targets::discover(&loaded.config)
-        .map_err(|problems| crate::Error::from(pipeline::Error::Config(problems)))?;
+async fn print_targets(loaded: &Loaded, out: &mut impl Write) -> Result<Outcome, Error> {
+    let jobs = targets::discover(&loaded.config).await.map_err(crate::Error::from)?;
     quietly(writeln!(out, "{:#}", targets::view(&jobs)))
 }
 
@@ -149,7 +148,7 @@ async fn dry(
     warn(loaded, err)?;
     writeln!(err, "dry run of {}", loaded.source)?;
     let registry = telemetry::registry().map_err(crate::Error::from)?;
-    let run = dry_run::scrape(&loaded.config, &registry).await?;
+    let run = dry_run::scrape(&loaded.config, &registry, usize::MAX).await?;
     dry_run::print_samples(out, &run, format)?;
     let all_answered = dry_run::print_report(err, &run, &loaded.config, &registry, clock::now_millis())?;
     Ok(if all_answered { Outcome::Success } else { Outcome::TargetsDown })

@@ -22,15 +22,19 @@ use crate::targets::health;
 /// Stands for the writer's id, which is made with the spool.
 const WRITER: &str = "dryrun";
 
-/// Scrapes everything once; what was counted is in `registry`.
+/// Scrapes everything once, or so many targets of each job; what was counted is in `registry`.
 ///
 /// # Errors
 /// When the pipeline cannot run; a target that does not answer is no error.
-pub async fn scrape(config: &Config, registry: &Registry) -> Result<DryRun, crate::Error> {
+pub async fn scrape(
+    config: &Config,
+    registry: &Registry,
+    targets_per_job: usize,
+) -> Result<DryRun, crate::Error> {
     let writer = Writer { id: writer(config).to_owned(), next_sequence: 0 };
     let own = config.internal_metrics.then(|| own_metrics(registry));
     let pipeline = Pipeline::new(&config.pipeline, own, &writer, &config.cluster_id, registry)?;
-    Ok(pipeline.dry_run().await?)
+    Ok(pipeline.dry_run(targets_per_job).await?)
 }
 
 fn writer(config: &Config) -> &str {
@@ -88,7 +92,7 @@ pub fn print_report(
     let count = |state: &str| rows.iter().filter(|row| row.state == state).count();
     let dropped: usize = run.jobs.iter().map(|job| job.dropped.len()).sum();
     let invalid = count(INVALID);
-    let down = count("down") + count(NOT_SCRAPED) + invalid;
+    let down = count("down") + count(NOT_SCRAPED) + count(UNDISCOVERED) + invalid;
     write!(
         err,
         "\ntargets: {} up, {down} down, {} not running here",
@@ -124,6 +128,7 @@ fn drops(registry: &Registry) -> Vec<(String, u64)> {
 
 const NOT_SCRAPED: &str = "not scraped";
 const INVALID: &str = "invalid";
+const UNDISCOVERED: &str = "undiscovered";
 
 /// One line of the table.
 #[derive(Debug, PartialEq, Eq)]
@@ -163,10 +168,18 @@ fn rows(jobs: &[Arc<JobTargets>]) -> Vec<Row> {
                 notes,
             });
         }
+        rows.extend(job.problems.iter().map(|problem| Row {
+            job: job.job.clone(),
+            instance: String::new(),
+            state: UNDISCOVERED,
+            samples: String::new(),
+            seconds: String::new(),
+            notes: vec![problem.clone()],
+        }));
         let invalid = job.dropped.iter().filter(|dropped| matches!(dropped.reason, DropReason::Invalid(_)));
         rows.extend(invalid.map(|dropped| Row {
             job: job.job.clone(),
-            instance: dropped.discovered.value("__address__").to_owned(),
+            instance: dropped.discovered.labels().value("__address__").to_owned(),
             state: INVALID,
             samples: String::new(),
             seconds: String::new(),

@@ -3,21 +3,26 @@
 
 use std::sync::Arc;
 
+use pipeline::discovery::{self, Discovery};
+use pipeline::find_targets;
 use pipeline::model::labels::Labels;
 use pipeline::model::target::{Health, LastScrape};
 use pipeline::scrape::{ActiveTarget, DroppedTarget, JobTargets, Render, resolve};
+use prometheus::Registry;
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
 
-/// The targets that a configuration gives, none of them asked yet.
+/// The targets that a configuration gives, none of them asked yet. Discovery is given ten seconds to find them.
 ///
 /// # Errors
 /// Problems that `check` would have reported.
-pub fn discover(config: &Config) -> Result<Vec<Arc<JobTargets>>, Vec<(String, String)>> {
+pub async fn discover(config: &Config) -> Result<Vec<Arc<JobTargets>>, pipeline::Error> {
     let own: Option<Render> = config.internal_metrics.then(|| Arc::new(Vec::new) as Render);
-    let jobs = config.pipeline.jobs(own)?;
-    Ok(jobs.iter().map(|job| Arc::new(resolve(job, &job.static_groups))).collect())
+    let jobs = config.pipeline.jobs(own).map_err(pipeline::Error::Config)?;
+    let discovery = Discovery::new(discovery::Metrics::new(&Registry::new())?);
+    let found = find_targets(jobs, &discovery).await?;
+    Ok(found.iter().map(|(job, set)| Arc::new(resolve(job, set))).collect())
 }
 
 /// One list of all targets, those that are scraped first within each job.
@@ -26,7 +31,8 @@ pub fn view(jobs: &[Arc<JobTargets>]) -> Value {
     let of_job = |job: &Arc<JobTargets>| {
         let active = job.active.iter().map(|target| active(&job.job, target));
         let dropped = job.dropped.iter().map(|target| dropped(&job.job, target));
-        active.chain(dropped).collect::<Vec<_>>()
+        let problems = job.problems.iter().map(|problem| undiscovered(&job.job, problem));
+        active.chain(dropped).chain(problems).collect::<Vec<_>>()
     };
     Value::Array(jobs.iter().flat_map(of_job).collect())
 }
@@ -39,7 +45,7 @@ fn active(job: &str, active: &ActiveTarget) -> Value {
         "state": "active",
         "url": target.url,
         "labels": labels(&target.labels),
-        "discovered_labels": labels(&target.discovered),
+        "discovered_labels": labels(&target.discovered.labels()),
         "scrape_interval": seconds(active.interval),
         "scrape_timeout": seconds(active.timeout),
         "last_scrape": target.last().map(last_scrape),
@@ -51,8 +57,13 @@ fn dropped(job: &str, dropped: &DroppedTarget) -> Value {
         "job": job,
         "state": "dropped",
         "reason": dropped.reason.to_string(),
-        "discovered_labels": labels(&dropped.discovered),
+        "discovered_labels": labels(&dropped.discovered.labels()),
     })
+}
+
+/// Stands for the targets that are not known because discovery cannot look.
+fn undiscovered(job: &str, problem: &str) -> Value {
+    json!({"job": job, "state": "undiscovered", "reason": problem})
 }
 
 fn labels(labels: &Labels) -> Value {
@@ -101,19 +112,24 @@ mod tests {
         let text = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied());
         let discovered = text(&[("__address__", "a:1")]);
         let labels = text(&[("instance", "a:1"), ("job", "j")]);
-        let target =
-            Target::new(Arc::new(Job::default()), labels, discovered.clone(), "http://a:1/m".to_owned());
+        let target = Target::new(
+            Arc::new(Job::default()),
+            labels,
+            discovered.clone().into(),
+            "http://a:1/m".to_owned(),
+        );
         let active = ActiveTarget {
             target: Arc::new(target),
             interval: Duration::from_secs(90),
             timeout: Duration::from_secs(10),
         };
-        let dropped = DroppedTarget { discovered, reason: DropReason::Relabelling };
+        let dropped = DroppedTarget { discovered: discovered.into(), reason: DropReason::Relabelling };
         let job = JobTargets {
             job: "j".to_owned(),
             active: vec![active],
             dropped: vec![dropped],
             limit_exceeded: None,
+            problems: vec!["away".to_owned()],
         };
         let expected = json!([
             {
@@ -125,6 +141,7 @@ mod tests {
                 "job": "j", "state": "dropped", "reason": "dropped by relabel_configs",
                 "discovered_labels": {"__address__": "a:1"},
             },
+            {"job": "j", "state": "undiscovered", "reason": "away"},
         ]);
         assert_eq!(view(&[Arc::new(job)]), expected);
     }

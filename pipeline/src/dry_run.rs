@@ -1,11 +1,17 @@
 //! `agent --dry-run`: every target once, through the real stages, into an object that nobody sends.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::discovery::{Discovery, first_set};
+use crate::kubernetes::{Permission, Server};
 use crate::model::object::Object;
 use crate::model::sample::Series;
-use crate::scrape::JobTargets;
+use crate::model::target::TargetSet;
+use crate::scrape::{JobTargets, ResolvedJob};
 use crate::worker::Worker;
 use crate::{Error, Pipeline};
 
@@ -16,6 +22,8 @@ pub struct DryRun {
     pub jobs: Vec<Arc<JobTargets>>,
     /// The object that would have been uploaded; `None` without samples.
     pub object: Option<Object>,
+    /// What has to be permitted for discovery, and by which API server.
+    pub permissions: Vec<(Server, Permission)>,
     worker: Worker,
 }
 
@@ -27,23 +35,44 @@ impl DryRun {
     }
 }
 
+/// How long a single look for targets waits for those who know them.
+const LOOK_MAX: Duration = Duration::from_secs(10);
+
+/// Looks for the targets of all jobs once, for ten seconds at most; what keeps a job's sources from looking is in its set.
+///
+/// # Errors
+/// When looking fails as a whole, which is a defect.
+pub async fn find_targets(
+    jobs: Vec<ResolvedJob>,
+    discovery: &Discovery,
+) -> Result<Vec<(ResolvedJob, TargetSet)>, Error> {
+    let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+    let looking: Vec<_> =
+        jobs.iter().map(|job| discovery.start(&job.job.name, job.sources(), &mut tasks, &stop)).collect();
+    let end = Instant::now() + LOOK_MAX;
+    let mut found = Vec::new();
+    for (job, mut sets) in jobs.into_iter().zip(looking) {
+        let set = first_set(&mut sets, end.saturating_duration_since(Instant::now())).await;
+        found.push((job, set));
+    }
+    stop.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        ended?;
+    }
+    Ok(found)
+}
+
 impl Pipeline {
-    /// Scrapes every target once and shows what would be shipped. Writes and sends nothing.
+    /// Scrapes every target once, or so many of each job, and shows what would be shipped. Writes and sends nothing.
     ///
     /// # Errors
     /// When a part of the pipeline fails; a target that does not answer is no error.
-    pub async fn dry_run(self) -> Result<DryRun, Error> {
-        let Self { jobs, pool, mut scrapes, mut worker } = self;
-        let jobs: Vec<_> = jobs
-            .into_iter()
-            .map(|job| {
-                let groups = job.static_groups.clone();
-                (job, groups)
-            })
-            .collect();
+    pub async fn dry_run(self, targets_per_job: usize) -> Result<DryRun, Error> {
+        let Self { jobs, discovery, pool, mut scrapes, mut worker } = self;
+        let jobs = find_targets(jobs, &discovery).await?;
         let view = pool.targets();
         let asking = async {
-            let asked = pool.scrape_once(&jobs).await;
+            let asked = pool.scrape_once(&jobs, targets_per_job).await;
             drop(pool); // Closes the queue.
             asked
         };
@@ -55,6 +84,7 @@ impl Pipeline {
         let (asked, ()) = tokio::join!(asking, taking);
         asked?;
         let object = worker.preview();
-        Ok(DryRun { jobs: view.jobs(), object, worker })
+        let permissions = discovery.permissions();
+        Ok(DryRun { jobs: view.jobs(), object, permissions, worker })
     }
 }

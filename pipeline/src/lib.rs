@@ -52,10 +52,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use dry_run::DryRun;
+pub use dry_run::{DryRun, find_targets};
 pub use limits::Limits;
 pub use metrics::Metrics;
 
+use discovery::Discovery;
 use encode::Encoder;
 use model::labels::{Labels, LabelsBuilder};
 use model::object::{Object, Writer};
@@ -145,6 +146,7 @@ fn list(problems: &[(String, String)]) -> String {
 /// The pipeline, ready to run.
 pub struct Pipeline {
     jobs: Vec<ResolvedJob>,
+    discovery: Discovery,
     pool: Pool,
     scrapes: mpsc::Receiver<Scrape>,
     worker: Worker,
@@ -183,7 +185,8 @@ impl Pipeline {
         let scrape_metrics = Arc::new(scrape::Metrics::new(registry)?);
         let pool =
             Pool::new(queue, config.limits.max_body_bytes, scrape_metrics, Arc::new(clock::now_millis));
-        Ok(Self { jobs, pool, scrapes, worker })
+        let discovery = Discovery::new(discovery::Metrics::new(registry)?);
+        Ok(Self { jobs, discovery, pool, scrapes, worker })
     }
 
     /// The targets as they are now; stays valid while the pipeline runs.
@@ -204,22 +207,28 @@ impl Pipeline {
     /// # Errors
     /// When a part ends before `stop`.
     pub async fn run(self, objects: mpsc::Sender<Object>, stop: CancellationToken) -> Result<(), Error> {
-        let Self { jobs, pool, scrapes, worker } = self;
+        let Self { jobs, discovery, pool, scrapes, worker } = self;
         let mut discoveries = JoinSet::new();
         let jobs = jobs
             .into_iter()
             .map(|job| {
-                let source = discovery::Source::Static(job.static_groups.clone());
-                let groups = discovery::start(source, &mut discoveries, &stop);
-                (job, groups)
+                let sets = discovery.start(&job.job.name, job.sources(), &mut discoveries, &stop);
+                (job, sets)
             })
             .collect();
         let mut tasks = JoinSet::new();
         let (runtime, stopping, gate) = (Handle::current(), stop.clone(), pool.gate());
         tasks.spawn_blocking(move || worker::run(worker, scrapes, gate, &objects, &runtime, &stopping));
         tasks.spawn(async move { Ok(pool.run(jobs, stop).await?) });
-        while let Some(ended) = tasks.join_next().await {
-            ended??;
+        loop {
+            tokio::select! {
+                ended = tasks.join_next() => match ended {
+                    Some(ended) => ended??,
+                    None => break,
+                },
+                // A source that ends has nothing more to say; one that panics is a defect that must not stay unseen.
+                Some(ended) = discoveries.join_next() => ended?,
+            }
         }
         while let Some(ended) = discoveries.join_next().await {
             ended?;

@@ -125,7 +125,7 @@ class Fleet:
         """A pod that nobody scrapes."""
         name = node_name(index % self._options.nodes)
         pod = objects.pod(
-            WORK, f"web-{index}", name, f"10.92.{index // 250}.{index % 250 + 1}", node_address(index % self._options.nodes),
+            WORK, f"web-{index}", name, f"10.92.{index // 250 % 250}.{index % 250 + 1}", node_address(index % self._options.nodes),
             owner=("ReplicaSet", f"web-{index % 7}"), labels={"app": f"web-{index % 7}"},
         )
         self.pods[index] = pod

@@ -61,7 +61,7 @@ def close(checks, name, delivered, stand_ins, intervals, began, ended):
     missing, twice, uneven, lost, strangers, wrong_probe = [], [], [], [], [], []
     known = set()
     for endpoint in stand_ins.endpoints:
-        key = (endpoint.job, endpoint.instance)
+        key = (endpoint.job, endpoint.instance_label)
         known.add(key)
         rows = sorted(delivered.up[key])
         good = [time for time, up in rows if up == 1]
@@ -99,7 +99,7 @@ def nodes(checks, name, delivered, stand_ins):
     for endpoint in stand_ins.endpoints:
         if endpoint.job not in ("node-exporter", "dcgm", "cadvisor"):
             continue
-        found = {node for _, node in delivered.nodes[endpoint.job][endpoint.instance]}
+        found = {node for _, node in delivered.nodes[endpoint.job][endpoint.instance_label]}
         if found and found != {endpoint.node}:
             wrong.append((endpoint.job, endpoint.instance, endpoint.node, found))
     checks.none(f"{name}: `node` is the node of the thing measured", wrong)

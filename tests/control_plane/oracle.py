@@ -5,6 +5,7 @@ the objects that a cluster has on a bad day.
 """
 
 import json
+import subprocess
 import time
 from collections import Counter
 
@@ -122,16 +123,16 @@ def config(suite):
 
 def compare(suite, when, agent, judge):
     """Discovered labels and relabelled labels of every target, as multisets per job."""
-    import subprocess
-
     checks = suite.checks
+    theirs = json.loads(suite.tool("judge", judge, "6"))
+    checks.that(f"{when}: Prometheus finds targets in every job but one", sum(not t for t in theirs.values()) == 1,
+                [name for name, t in theirs.items() if not t])
     ours_raw = subprocess.run(
         [str(suite.options.agent), "targets", "--config", str(agent)], capture_output=True, text=True, timeout=60, check=False,
         env={"PATH": "/usr/bin:/bin"}, cwd=suite.work,
     )
     if not checks.that(f"{when}: agent targets answers", ours_raw.returncode == 0, ours_raw.stderr[-1500:]):
         return
-    theirs = json.loads(suite.tool("judge", judge, "6"))
     ours = {}
     for target in json.loads(ours_raw.stdout):
         ours.setdefault(target["job"], []).append(target)

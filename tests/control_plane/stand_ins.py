@@ -34,6 +34,11 @@ class Endpoint:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{host}:{self.port}"
 
+    @property
+    def instance_label(self):
+        """As it stands in its samples: discovery names a node's kubelet by the node."""
+        return self.node if self.kubelet else self.instance
+
 
 class Kubelets:
     """Who may ask a kubelet: the bearer token is shown to the API server, as a kubelet does with webhook authorization."""

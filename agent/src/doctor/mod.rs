@@ -2,6 +2,7 @@
 //!
 //! Takes the configuration, gives findings with remedies. Looks at real servers and leaves nothing behind.
 
+mod cluster;
 mod delivery;
 
 use std::collections::BTreeSet;
@@ -98,6 +99,7 @@ impl<'a, W: Write> Report<'a, W> {
 pub async fn examine(loaded: &Loaded, out: &mut impl Write) -> io::Result<bool> {
     let mut report = Report::new(out);
     report.say(configuration(loaded))?;
+    report.say(cluster::examine(&loaded.config).await)?;
     let probed = delivery::examine(&loaded.config).await;
     report.say(names(&delivery::hosts(&loaded.config, &probed)).await)?;
     report.say(delivery::findings(&loaded.config, probed))?;

@@ -55,7 +55,8 @@ impl Names {
         for name in &self.config.names {
             match resolver.lookup(name.as_str(), kind(&self.config.kind)).await {
                 Ok(answer) => {
-                    found.push((name.clone(), answer.answers().iter().map(|a| a.data.clone()).collect()))
+                    let entries = answer.answers().iter().map(|answer| answer.data.clone());
+                    found.push((name.clone(), entries.collect()));
                 }
                 Err(error) if error.is_no_records_found() || error.is_nx_domain() => {
                     found.push((name.clone(), Vec::new()));
@@ -170,8 +171,11 @@ mod tests {
         builder.build().unwrap()
     }
 
+    /// A code, and entries of type and data.
+    type Answer = (u8, Vec<(u16, Vec<u8>)>);
+
     /// What is found of the name `n.test.` when the server answers with each of `answers` in turn: code and entries.
-    async fn looks(yaml: &str, answers: &[(u8, Vec<(u16, Vec<u8>)>)]) -> Vec<Found> {
+    async fn looks(yaml: &str, answers: &[Answer]) -> Vec<Found> {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let resolver = resolver_at(socket.local_addr().unwrap());
         let mut names = Names::new(&serde_norway::from_str(yaml).unwrap());

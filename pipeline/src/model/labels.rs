@@ -195,7 +195,8 @@ impl LabelsBuilder {
     }
 }
 
-fn write_text(text: &str, out: &mut Vec<u8>) {
+/// Appends a text behind its length.
+pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
     let mut length = text.len();
     while length >= 0x80 {
         out.push(length.to_le_bytes()[0] | 0x80);
@@ -206,7 +207,7 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 }
 
 /// The text at the start of `rest`, which is moved past it. `None` at the end.
-fn read_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+pub(crate) fn read_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     let (mut length, mut shift) = (0_usize, 0_u32);
     loop {
         let (byte, after) = rest.split_first()?;

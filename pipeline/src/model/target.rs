@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::labels::Labels;
+use super::labels::{Labels, LabelsBuilder};
 use crate::relabel::Rules;
 
 /// Targets that one source of discovery publishes together; it always publishes the whole group.
@@ -16,6 +16,77 @@ pub struct TargetGroup {
     /// Labels that all targets of the group share.
     pub labels: Labels,
 }
+
+/// All targets of a job, as its sources of discovery see them now.
+#[derive(Clone, Debug, Default)]
+pub struct TargetSet {
+    /// Every group; one that did not change is the same `Arc` as before.
+    pub groups: Vec<Arc<TargetGroup>>,
+    /// Sources that are still looking for the first time. Until this is 0, targets are missing.
+    pub waiting: usize,
+    /// What keeps sources from looking, in words; the targets that they found before stay.
+    pub problems: Vec<String>,
+}
+
+impl TargetSet {
+    /// A set that is complete.
+    #[must_use]
+    pub fn of(groups: Vec<TargetGroup>) -> Self {
+        let groups = groups.into_iter().map(Arc::new).collect();
+        Self { groups, waiting: 0, problems: Vec::new() }
+    }
+}
+
+/// The labels of a target before relabelling. They are put together when someone looks, because there are many of them and
+/// hardly anyone does.
+#[derive(Clone, Debug)]
+pub struct Discovered {
+    /// What the job gives where discovery gives nothing.
+    defaults: Arc<Labels>,
+    group: Arc<TargetGroup>,
+    position: usize,
+}
+
+impl Discovered {
+    /// The labels of the target at `position` in `group`.
+    pub(crate) fn new(defaults: &Arc<Labels>, group: &Arc<TargetGroup>, position: usize) -> Self {
+        Self { defaults: Arc::clone(defaults), group: Arc::clone(group), position }
+    }
+
+    /// The labels.
+    #[must_use]
+    pub fn labels(&self) -> Labels {
+        let mut builder = LabelsBuilder::default();
+        self.write(&mut builder);
+        builder.build()
+    }
+
+    /// Sets `labels` to them.
+    pub(crate) fn write(&self, labels: &mut LabelsBuilder) {
+        labels.clear();
+        labels.extend(&self.defaults);
+        labels.extend(&self.group.labels);
+        if let Some(own) = self.group.targets.get(self.position) {
+            labels.extend(own);
+        }
+    }
+}
+
+impl From<Labels> for Discovered {
+    fn from(labels: Labels) -> Self {
+        let group = TargetGroup { targets: vec![labels], ..TargetGroup::default() };
+        Self { defaults: Arc::default(), group: Arc::new(group), position: 0 }
+    }
+}
+
+impl PartialEq for Discovered {
+    fn eq(&self, other: &Self) -> bool {
+        let same = Arc::ptr_eq(&self.group, &other.group) && Arc::ptr_eq(&self.defaults, &other.defaults);
+        (same && self.position == other.position) || self.labels() == other.labels()
+    }
+}
+
+impl Eq for Discovered {}
 
 /// What the pure stages need to know of the job a target belongs to.
 #[derive(Debug, Default)]
@@ -55,9 +126,11 @@ pub struct Target {
     /// Labels after relabelling, the ones that every sample gets; `job` and `instance` among them.
     pub labels: Labels,
     /// Labels before relabelling, for people who look for the reason.
-    pub discovered: Labels,
+    pub discovered: Discovered,
     /// The whole URL with parameters; never holds credentials.
     pub url: String,
+    /// A hash of `labels` that is the same on every machine and in every release.
+    pub labels_hash: u64,
     /// How the last scrape went; written by the worker.
     last: Mutex<Option<LastScrape>>,
 }
@@ -65,8 +138,9 @@ pub struct Target {
 impl Target {
     /// A target that has not been scraped yet.
     #[must_use]
-    pub fn new(job: Arc<Job>, labels: Labels, discovered: Labels, url: String) -> Self {
-        Self { job, labels, discovered, url, last: Mutex::new(None) }
+    pub fn new(job: Arc<Job>, labels: Labels, discovered: Discovered, url: String) -> Self {
+        let labels_hash = labels.stable_hash();
+        Self { job, labels, discovered, url, labels_hash, last: Mutex::new(None) }
     }
 
     /// The `instance` label.

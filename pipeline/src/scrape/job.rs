@@ -6,6 +6,7 @@ use std::time;
 
 use super::config::{GlobalConfig, ScrapeConfig};
 use super::sharding::Sharding;
+use crate::discovery;
 use crate::model::labels::Labels;
 use crate::model::target::{Job, Limits, TargetGroup};
 use crate::relabel::Rules;
@@ -111,6 +112,20 @@ impl ScrapeConfig {
 }
 
 impl ResolvedJob {
+    /// Where its targets are looked for.
+    #[must_use]
+    pub fn sources(&self) -> Vec<discovery::Source> {
+        use discovery::Source;
+        let config = &self.config;
+        let mut sources = vec![Source::Static(self.static_groups.clone())];
+        let kubernetes = config.kubernetes_sd_configs.iter().cloned();
+        sources.extend(kubernetes.map(|section| Source::Kubernetes(Box::new(section))));
+        sources.extend(config.file_sd_configs.iter().cloned().map(Source::File));
+        sources.extend(config.http_sd_configs.iter().cloned().map(|section| Source::Http(Box::new(section))));
+        sources.extend(config.dns_sd_configs.iter().cloned().map(Source::Dns));
+        sources
+    }
+
     /// The job of the agent's own metrics, which need no port: `render` is called at each scrape.
     #[must_use]
     pub fn in_process(global: &GlobalConfig, render: Render) -> Self {

@@ -5,6 +5,7 @@
 //! waits, and the scrapes that it misses meanwhile are counted. While the gate is closed no loop runs.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,11 @@ use super::fetch::{Client, Fetcher};
 use super::job::ResolvedJob;
 use super::metrics::Metrics;
 use super::schedule::Schedule;
-use super::targets::{self, ActiveTarget};
+use super::targets::{self, ActiveTarget, Resolver};
 use super::view::TargetsView;
 use crate::gate::{Gate, Moment, State};
-use crate::model::labels::Labels;
 use crate::model::scrape::{Scrape, ScrapeError};
-use crate::model::target::{Target, TargetGroup};
+use crate::model::target::{Target, TargetSet};
 use crate::model::units::Size;
 
 /// How many targets `scrape_once` asks at a time.
@@ -96,7 +96,7 @@ impl Pool {
     /// When it ends before `stop`.
     pub async fn run(
         self,
-        jobs: Vec<(ResolvedJob, watch::Receiver<Vec<TargetGroup>>)>,
+        jobs: Vec<(ResolvedJob, watch::Receiver<TargetSet>)>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
         // Its own token: the first job that fails stops the others.
@@ -123,17 +123,18 @@ impl Pool {
         result
     }
 
-    /// Scrapes every target once, now, at most 16 at a time, and returns when all scrapes are in the queue.
+    /// Scrapes every target once, or the first `at_most` of each job, now, at most 16 at a time, and returns when all scrapes
+    /// are in the queue.
     ///
     /// # Errors
     /// When nobody takes the scrapes.
-    pub async fn scrape_once(&self, jobs: &[(ResolvedJob, Vec<TargetGroup>)]) -> Result<(), Error> {
+    pub async fn scrape_once(&self, jobs: &[(ResolvedJob, TargetSet)], at_most: usize) -> Result<(), Error> {
         let at_a_time = Arc::new(Semaphore::new(ONCE_CONCURRENCY));
         let mut tasks = JoinSet::new();
-        for (position, (job, groups)) in jobs.iter().enumerate() {
+        for (position, (job, set)) in jobs.iter().enumerate() {
             let client = Client::new(job);
-            let targets = targets::resolve(job, groups);
-            for target in &targets.active {
+            let targets = targets::resolve(job, set);
+            for target in targets.active.iter().take(at_most) {
                 let fetcher = fetcher(job, &client, target, targets.limit_exceeded, &self.shared.memory);
                 let target = Arc::clone(&target.target);
                 let (at_a_time, shared) = (Arc::clone(&at_a_time), self.shared.clone());
@@ -167,12 +168,33 @@ struct JobLoops {
     abort: CancellationToken,
     /// What the gate said last.
     state: State,
+    resolver: Resolver,
     running: HashMap<Identity, Running>,
     tasks: JoinSet<Result<(), Error>>,
 }
 
 /// What must be equal for a loop to go on: labels, URL, interval, timeout, and the limit that stops it from asking.
-type Identity = (Labels, String, Duration, Duration, Option<u64>);
+struct Identity {
+    active: ActiveTarget,
+    limit_exceeded: Option<u64>,
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        let (one, two) = (&self.active, &other.active);
+        let (a, b) = (&one.target, &two.target);
+        (self.limit_exceeded, one.interval, one.timeout) == (other.limit_exceeded, two.interval, two.timeout)
+            && (Arc::ptr_eq(a, b) || (a.labels == b.labels && a.url == b.url))
+    }
+}
+
+impl Eq for Identity {}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.active.target.labels_hash);
+    }
+}
 
 struct Running {
     target: Arc<Target>,
@@ -192,15 +214,16 @@ impl JobLoops {
         stop: CancellationToken,
     ) -> Self {
         let client = Client::new(&job);
+        let resolver = Resolver::new(&job);
         let (running, tasks, abort) = (HashMap::new(), JoinSet::new(), CancellationToken::new());
         let state = gate.state();
-        Self { position, job, client, shared, view, gate, stop, abort, state, running, tasks }
+        Self { position, job, client, shared, view, gate, stop, abort, state, resolver, running, tasks }
     }
 
-    async fn run(mut self, mut groups: watch::Receiver<Vec<TargetGroup>>) -> Result<(), Error> {
+    async fn run(mut self, mut set: watch::Receiver<TargetSet>) -> Result<(), Error> {
         let mut may_change = true;
         let mut result = Ok(());
-        self.update(&groups.borrow_and_update().clone());
+        self.update(&set.borrow_and_update().clone());
         self.gate.set_idle(self.position, &self.state);
         while result.is_ok() {
             tokio::select! {
@@ -209,14 +232,14 @@ impl JobLoops {
                 state = self.gate.changed() => {
                     self.state = state;
                     if state.is_open {
-                        self.update(&groups.borrow_and_update().clone());
+                        self.update(&set.borrow_and_update().clone());
                     } else {
                         result = self.close(state.patience).await;
                         self.gate.set_idle(self.position, &state);
                     }
                 }
-                changed = groups.changed(), if may_change => match changed {
-                    Ok(()) => self.update(&groups.borrow_and_update().clone()),
+                changed = set.changed(), if may_change => match changed {
+                    Ok(()) => self.update(&set.borrow_and_update().clone()),
                     // The set as it is now is the last.
                     Err(_) => may_change = false,
                 },
@@ -257,14 +280,19 @@ impl JobLoops {
         result
     }
 
-    fn update(&mut self, groups: &[TargetGroup]) {
-        let mut targets = targets::resolve(&self.job, groups);
+    #[expect(clippy::mutable_key_type, reason = "hash and equality look at nothing that changes")]
+    fn update(&mut self, set: &TargetSet) {
+        let mut targets = self.resolver.resolve(&self.job, set);
+        let limit_exceeded = targets.limit_exceeded;
         let mut running = HashMap::with_capacity(targets.active.len());
         for active in &mut targets.active {
-            let identity = identity(active, targets.limit_exceeded);
-            let one = match self.running.remove(&identity) {
+            let identity = Identity { active: active.clone(), limit_exceeded };
+            let (identity, one) = match self.running.remove_entry(&identity) {
                 Some(kept) => kept,
-                None if self.state.is_open => self.start(active, targets.limit_exceeded),
+                None if self.state.is_open => {
+                    let one = self.start(active, limit_exceeded);
+                    (identity, one)
+                }
                 None => continue,
             };
             // The one that runs knows how its last scrape went.
@@ -291,11 +319,6 @@ impl JobLoops {
         self.tasks.spawn(async move { one.run(interval, from, &stopped, &aborted).await });
         Running { target, abort, stop }
     }
-}
-
-fn identity(active: &ActiveTarget, limit_exceeded: Option<u64>) -> Identity {
-    let target = &active.target;
-    (target.labels.clone(), target.url.clone(), active.interval, active.timeout, limit_exceeded)
 }
 
 fn fetcher(
@@ -328,7 +351,7 @@ impl TargetLoop {
         abort: &CancellationToken,
     ) -> Result<(), Error> {
         let clock = Arc::clone(&self.shared.clock);
-        let hash = self.target.labels.stable_hash() ^ xxhash_rust::xxh3::xxh3_64(self.target.url.as_bytes());
+        let hash = self.target.labels_hash ^ xxhash_rust::xxh3::xxh3_64(self.target.url.as_bytes());
         let from = from.unwrap_or_else(|| Moment { at: Instant::now(), time: clock() });
         let mut schedule = Schedule::new(hash, interval, from.at, from.time);
         loop {

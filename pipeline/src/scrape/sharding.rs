@@ -79,10 +79,10 @@ impl Sharding {
     /// Whether this agent scrapes `target`.
     pub(super) fn is_mine(&self, target: &ActiveTarget) -> bool {
         if !self.node.is_empty() {
-            return node(&target.target.discovered) == Some(self.node.as_str());
+            return node(&target.target.discovered.labels()) == Some(self.node.as_str());
         }
         let Some(index) = self.index.filter(|_| self.total > 1) else { return true };
-        let hash = target.target.labels.stable_hash() ^ xxh3_64(target.target.url.as_bytes());
+        let hash = target.target.labels_hash ^ xxh3_64(target.target.url.as_bytes());
         jump(hash, self.total) == index
     }
 }
@@ -127,7 +127,7 @@ mod tests {
         let labels = Labels::from_pairs([("instance", instance), ("job", "j")]);
         let discovered = Labels::from_pairs(discovered.iter().copied());
         let target =
-            Target::new(Arc::new(Job::default()), labels, discovered, format!("http://{instance}/m"));
+            Target::new(Arc::new(Job::default()), labels, discovered.into(), format!("http://{instance}/m"));
         ActiveTarget { target: Arc::new(target), interval: Duration::ZERO, timeout: Duration::ZERO }
     }
 

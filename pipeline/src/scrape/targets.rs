@@ -3,8 +3,9 @@
 //! Takes what discovery found and the job, gives the targets to scrape and those that are not, with the reason. Does no
 //! I/O: a name that does not resolve is found out by the scrape.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time;
 
@@ -12,7 +13,7 @@ use url::Url;
 
 use super::job::ResolvedJob;
 use crate::model::labels::{Labels, LabelsBuilder};
-use crate::model::target::{Target, TargetGroup};
+use crate::model::target::{Discovered, Target, TargetGroup, TargetSet};
 use crate::model::units::Duration;
 
 const ADDRESS: &str = "__address__";
@@ -34,6 +35,8 @@ pub struct JobTargets {
     pub dropped: Vec<DroppedTarget>,
     /// `target_limit`, where there are more targets: then every scrape fails without being tried.
     pub limit_exceeded: Option<u64>,
+    /// What keeps discovery from looking, in words.
+    pub problems: Vec<String>,
 }
 
 /// A target and how often it is scraped.
@@ -51,13 +54,13 @@ pub struct ActiveTarget {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DroppedTarget {
     /// Labels before relabelling.
-    pub discovered: Labels,
+    pub discovered: Discovered,
     /// Why it is not scraped.
     pub reason: DropReason,
 }
 
 /// Why a target is not scraped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// A rule of `relabel_configs` dropped it, which is what the rules are for.
     Relabelling,
@@ -82,58 +85,113 @@ impl fmt::Display for DropReason {
 
 /// The targets that `groups` give in `job`.
 #[must_use]
-pub fn resolve(job: &ResolvedJob, groups: &[TargetGroup]) -> JobTargets {
-    let mut targets = JobTargets { job: job.job.name.clone(), ..JobTargets::default() };
-    let mut seen = HashSet::new();
-    let mut builder = LabelsBuilder::default();
-    for group in groups {
-        for found in &group.targets {
-            builder.clear();
-            builder.extend(&group.labels);
-            builder.extend(found);
-            let discovered = with_defaults(job, &mut builder);
-            let dropped = |reason| DroppedTarget { discovered: discovered.clone(), reason };
-            match populate(job, &mut builder) {
-                Ok(Some(populated)) => {
-                    if !seen.insert((populated.labels.clone(), populated.url.clone())) {
-                        targets.dropped.push(dropped(DropReason::Duplicate));
-                        continue;
-                    }
-                    let Populated { labels, url, interval, timeout } = populated;
-                    let target = Arc::new(Target::new(Arc::clone(&job.job), labels, discovered, url));
-                    let active = ActiveTarget { target, interval, timeout };
-                    if job.sharding.is_mine(&active) {
-                        targets.active.push(active);
-                    } else {
-                        let discovered = active.target.discovered.clone();
-                        targets.dropped.push(DroppedTarget { discovered, reason: DropReason::OtherShard });
-                    }
-                }
-                Ok(None) => targets.dropped.push(dropped(DropReason::Relabelling)),
-                Err(problem) => targets.dropped.push(dropped(DropReason::Invalid(problem))),
-            }
-        }
-    }
-    if job.target_limit > 0 && targets.active.len() as u64 > job.target_limit {
-        targets.limit_exceeded = Some(job.target_limit);
-    }
-    targets
+pub fn resolve(job: &ResolvedJob, set: &TargetSet) -> JobTargets {
+    Resolver::new(job).resolve(job, set)
 }
 
-/// Sets what the job gives where discovery gave nothing, and returns the labels as they are before relabelling.
-fn with_defaults(job: &ResolvedJob, labels: &mut LabelsBuilder) -> Labels {
-    let defaults = [
-        ("job", job.job.name.as_str()),
-        (SCRAPE_INTERVAL, &Duration(job.interval).to_string()),
-        (SCRAPE_TIMEOUT, &Duration(job.timeout).to_string()),
-        (METRICS_PATH, &job.config.metrics_path),
-        (SCHEME, job.config.scheme.as_str()),
-    ];
-    for (name, value) in defaults {
-        if labels.get(name).is_empty() {
-            labels.set(name, value);
-        }
+/// Turns sets of groups into targets, one set after the other: a group that is still the same is not looked at again.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    defaults: Arc<Labels>,
+    /// What the groups of the last set gave, by the address of the group, which is kept alive by the value.
+    groups: HashMap<usize, (Arc<TargetGroup>, Vec<Found>)>,
+    /// Reused.
+    builder: LabelsBuilder,
+}
+
+/// What became of one target of a group.
+#[derive(Clone, Debug)]
+enum Found {
+    Active(ActiveTarget),
+    Dropped(DroppedTarget),
+}
+
+impl Resolver {
+    pub(super) fn new(job: &ResolvedJob) -> Self {
+        let defaults = Arc::new(defaults(job));
+        Self { defaults, groups: HashMap::new(), builder: LabelsBuilder::default() }
     }
+
+    /// The targets of `set`.
+    pub(super) fn resolve(&mut self, job: &ResolvedJob, set: &TargetSet) -> JobTargets {
+        let mut targets =
+            JobTargets { job: job.job.name.clone(), problems: set.problems.clone(), ..JobTargets::default() };
+        #[expect(clippy::mutable_key_type, reason = "hash and equality look at nothing that changes")]
+        let mut seen: HashSet<Unique> = HashSet::new();
+        let mut groups = HashMap::with_capacity(set.groups.len());
+        for group in &set.groups {
+            let address = Arc::as_ptr(group).addr();
+            let known = self.groups.remove(&address);
+            let (group, found) = known.unwrap_or_else(|| (Arc::clone(group), self.populate(job, group)));
+            for one in &found {
+                match one {
+                    Found::Active(active) if seen.insert(Unique(Arc::clone(&active.target))) => {
+                        targets.active.push(active.clone());
+                    }
+                    Found::Active(active) => {
+                        let discovered = active.target.discovered.clone();
+                        targets.dropped.push(DroppedTarget { discovered, reason: DropReason::Duplicate });
+                    }
+                    Found::Dropped(dropped) => targets.dropped.push(dropped.clone()),
+                }
+            }
+            groups.insert(address, (group, found));
+        }
+        self.groups = groups;
+        if job.target_limit > 0 && targets.active.len() as u64 > job.target_limit {
+            targets.limit_exceeded = Some(job.target_limit);
+        }
+        targets
+    }
+
+    /// Relabels the targets of one group.
+    fn populate(&mut self, job: &ResolvedJob, group: &Arc<TargetGroup>) -> Vec<Found> {
+        let one = |position: usize| {
+            let discovered = Discovered::new(&self.defaults, group, position);
+            discovered.write(&mut self.builder);
+            let reason = match populate(job, &mut self.builder) {
+                Ok(Some(Populated { labels, url, interval, timeout })) => {
+                    let target = Arc::new(Target::new(Arc::clone(&job.job), labels, discovered.clone(), url));
+                    let active = ActiveTarget { target, interval, timeout };
+                    if job.sharding.is_mine(&active) {
+                        return Found::Active(active);
+                    }
+                    DropReason::OtherShard
+                }
+                Ok(None) => DropReason::Relabelling,
+                Err(problem) => DropReason::Invalid(problem),
+            };
+            Found::Dropped(DroppedTarget { discovered, reason })
+        };
+        (0..group.targets.len()).map(one).collect()
+    }
+}
+
+/// What makes a target the same as another: labels and URL.
+struct Unique(Arc<Target>);
+
+impl PartialEq for Unique {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.labels == other.0.labels && self.0.url == other.0.url)
+    }
+}
+
+impl Eq for Unique {}
+
+impl Hash for Unique {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.labels_hash);
+    }
+}
+
+/// What the job gives where discovery gives nothing.
+fn defaults(job: &ResolvedJob) -> Labels {
+    let mut labels = LabelsBuilder::default();
+    labels.set("job", &job.job.name);
+    labels.set(SCRAPE_INTERVAL, &Duration(job.interval).to_string());
+    labels.set(SCRAPE_TIMEOUT, &Duration(job.timeout).to_string());
+    labels.set(METRICS_PATH, &job.config.metrics_path);
+    labels.set(SCHEME, job.config.scheme.as_str());
     for (name, values) in &job.config.params {
         if let Some(first) = values.first() {
             labels.set(&format!("{PARAM_PREFIX}{name}"), first);

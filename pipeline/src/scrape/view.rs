@@ -1,11 +1,11 @@
 //! The targets of all jobs as they are now, for people: `/targets`, `agent targets`, and warnings said once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::metrics::Metrics;
-use super::targets::{DropReason, JobTargets};
-use crate::model::labels::Labels;
+use super::targets::{DropReason, DroppedTarget, JobTargets};
+use crate::model::target::Target;
 
 /// The targets of all jobs; a handle that can be cloned and always shows the present.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +17,8 @@ pub struct TargetsView {
 struct Inner {
     /// By position in the configuration.
     jobs: Vec<Arc<JobTargets>>,
-    /// Label sets that several targets share, and that was said.
-    shared_labels: HashMap<Labels, usize>,
+    /// Hashes of label sets that several targets share, and that was said.
+    shared_labels: HashSet<u64>,
 }
 
 impl TargetsView {
@@ -52,14 +52,15 @@ impl TargetsView {
 impl Inner {
     /// Targets that end with equal labels are all scraped, as in Prometheus, and their samples cannot be told apart.
     fn warn_of_shared_labels(&mut self) {
-        let mut counts: HashMap<Labels, usize> = HashMap::new();
+        let mut counts: HashMap<u64, (usize, &Target)> = HashMap::new();
         for active in self.jobs.iter().flat_map(|job| &job.active) {
-            *counts.entry(active.target.labels.clone()).or_default() += 1;
+            let target = &*active.target;
+            counts.entry(target.labels_hash).or_insert((0, target)).0 += 1;
         }
-        counts.retain(|_, count| *count > 1);
-        for (labels, count) in &counts {
-            if !self.shared_labels.contains_key(labels) {
-                let (job, instance) = (labels.value("job"), labels.value("instance"));
+        counts.retain(|_, (count, _)| *count > 1);
+        for (hash, (count, target)) in &counts {
+            if !self.shared_labels.contains(hash) {
+                let (job, instance) = (target.job.name.as_str(), target.instance());
                 tracing::warn!(
                     job,
                     instance,
@@ -68,17 +69,21 @@ impl Inner {
                 );
             }
         }
-        self.shared_labels = counts;
+        self.shared_labels = counts.into_keys().collect();
     }
 }
 
 /// Says of every target that cannot be scraped why, unless that was said before.
 fn warn_of_dropped(before: &JobTargets, now: &JobTargets) {
-    for dropped in &now.dropped {
-        if dropped.reason == DropReason::Relabelling || before.dropped.contains(dropped) {
+    let invalid = |dropped: &&DroppedTarget| matches!(dropped.reason, DropReason::Invalid(_));
+    let said = |dropped: &DroppedTarget| (dropped.discovered.labels(), dropped.reason.clone());
+    let before_invalid: HashSet<_> = before.dropped.iter().filter(invalid).map(said).collect();
+    for dropped in now.dropped.iter().filter(invalid) {
+        let (labels, reason) = said(dropped);
+        if before_invalid.contains(&(labels.clone(), reason)) {
             continue;
         }
-        let address = dropped.discovered.value("__address__");
+        let address = labels.value("__address__");
         tracing::warn!(job = %now.job, address, error = %dropped.reason, "a target is not scraped");
     }
     if let Some(limit) = now.limit_exceeded.filter(|_| before.limit_exceeded.is_none()) {

@@ -42,7 +42,7 @@ fn bench(job: Job) -> Bench {
 
 fn target(job: Arc<Job>, instance: &str) -> Arc<Target> {
     let labels = Labels::from_pairs([("job", "j"), ("instance", instance)]);
-    Arc::new(Target::new(job, labels, Labels::default(), format!("http://{instance}/metrics")))
+    Arc::new(Target::new(job, labels, Labels::default().into(), format!("http://{instance}/metrics")))
 }
 
 fn plain() -> Job {

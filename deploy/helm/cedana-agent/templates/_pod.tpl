@@ -195,6 +195,10 @@ spec:
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
+- name: NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
 - name: SPOOL_MAX_BYTES
   value: {{ $v.spool.maxBytes }}
 {{- if include "agent.election" . }}

@@ -10,7 +10,7 @@ use super::super::{Clock, Error, Pool};
 use super::*;
 use crate::model::labels::Labels;
 use crate::model::scrape::{Scrape, ScrapeError};
-use crate::model::target::TargetGroup;
+use crate::model::target::{TargetGroup, TargetSet};
 
 /// A wall clock that follows the runtime's, paused or not.
 fn clock() -> Clock {
@@ -24,15 +24,15 @@ fn in_process(interval: &str) -> ResolvedJob {
     ResolvedJob::in_process(&global, Arc::new(|| b"up 1\n".to_vec()))
 }
 
-fn groups(addresses: &[&str]) -> Vec<TargetGroup> {
+fn groups(addresses: &[&str]) -> TargetSet {
     let targets = addresses.iter().map(|a| Labels::from_pairs([("__address__", a)])).collect();
-    vec![TargetGroup { targets, ..TargetGroup::default() }]
+    TargetSet::of(vec![TargetGroup { targets, ..TargetGroup::default() }])
 }
 
 /// A pool that runs until the test ends.
 struct Running {
     scrapes: mpsc::Receiver<Scrape>,
-    groups: watch::Sender<Vec<TargetGroup>>,
+    groups: watch::Sender<TargetSet>,
     view: super::super::TargetsView,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -121,7 +121,7 @@ async fn loops_follow_the_set_of_targets() {
     let jobs = pool.view.jobs();
     assert_eq!((jobs.len(), jobs[0].active.len(), jobs[0].job.as_str()), (1, 2, "agent"));
     assert_eq!(pool.metrics.targets.with_label_values(&["agent", "active"]).get(), 2);
-    pool.groups.send(Vec::new()).unwrap();
+    pool.groups.send(TargetSet::default()).unwrap();
     let nothing = tokio::time::timeout(Duration::from_secs(100), pool.scrapes.recv()).await;
     assert!(nothing.is_err(), "a loop was left: {nothing:?}");
     pool.stop().await.unwrap();
@@ -149,7 +149,7 @@ async fn a_pool_that_nobody_listens_to_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_set_that_will_not_change_any_more_goes_on() {
     let mut pool = run(in_process("10s"), &["a"], 1);
-    let (other, _) = watch::channel(Vec::new());
+    let (other, _) = watch::channel(TargetSet::default());
     drop(std::mem::replace(&mut pool.groups, other));
     for _ in 0..3 {
         pool.next().await;
@@ -180,13 +180,13 @@ async fn a_round_asks_everyone_once() {
     let jobs: Vec<_> = [http, own]
         .into_iter()
         .map(|job| {
-            let groups = job.static_groups.clone();
+            let groups = TargetSet::of(job.static_groups.clone());
             (job, groups)
         })
         .collect();
     let (sender, mut scrapes) = mpsc::channel(16);
     let pool = Pool::new(sender, Size(1 << 20), metrics(), clock());
-    pool.scrape_once(&jobs).await.unwrap();
+    pool.scrape_once(&jobs, usize::MAX).await.unwrap();
     let view = pool.targets();
     drop(pool);
     let mut count = 0;

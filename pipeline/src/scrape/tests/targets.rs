@@ -3,12 +3,12 @@
 use super::super::{DropReason, JobTargets, resolve};
 use super::*;
 use crate::model::labels::Labels;
-use crate::model::target::TargetGroup;
+use crate::model::target::{TargetGroup, TargetSet};
 
 /// The targets of a section with static targets.
 fn targets(yaml: &str) -> JobTargets {
     let job = job(yaml);
-    resolve(&job, &job.static_groups)
+    resolve(&job, &TargetSet::of(job.static_groups.clone()))
 }
 
 /// Labels and URL of the one target of a section.
@@ -98,7 +98,7 @@ fn what_was_discovered_can_be_seen() {
         ("__scrape_timeout__", "10s"),
         ("job", "test"),
     ];
-    assert_eq!(targets.dropped[0].discovered, Labels::from_pairs(discovered));
+    assert_eq!(targets.dropped[0].discovered.labels(), Labels::from_pairs(discovered));
     assert_eq!(targets.dropped[0].reason, DropReason::Relabelling);
 }
 
@@ -118,7 +118,7 @@ fn a_targets_own_labels_win_over_its_groups() {
         labels: Labels::from_pairs([("env", "group"), ("zone", "z")]),
         ..TargetGroup::default()
     };
-    let targets = resolve(&job, &[group]);
+    let targets = resolve(&job, &TargetSet::of(vec![group]));
     let labels = &targets.active[0].target.labels;
     assert_eq!((labels.value("env"), labels.value("zone")), ("own", "z"));
 }

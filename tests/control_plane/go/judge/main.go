@@ -80,6 +80,12 @@ func run() error {
 	var lock sync.Mutex
 	var jobs sync.WaitGroup
 	for i, j := range file.Jobs {
+		for _, rule := range j.Relabel {
+			// What Prometheus 3 does unless told otherwise.
+			if err := rule.Validate(model.UTF8Validation); err != nil {
+				return err
+			}
+		}
 		jobs.Go(func() {
 			targets, err := j.targets(ctx)
 			lock.Lock()

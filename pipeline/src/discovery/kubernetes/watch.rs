@@ -1,0 +1,292 @@
+//! One watch: a list, then every change, for as long as the process runs.
+//!
+//! Takes a resource, a namespace and selectors; keeps a store up to date. A watch that ends is resumed from the last
+//! version that it saw (bookmarks keep that young); where the server has forgotten that version (410), the list is taken
+//! again. Never gives up: it waits longer and longer, thirty seconds at most.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use hashbrown::HashMap;
+use kube::Api;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::Status;
+use tokio::time::Instant;
+
+use super::object::{Object, Received};
+use super::road::Road;
+use super::store::Store;
+use crate::discovery::delay::Delay;
+use crate::discovery::metrics::Metrics;
+use crate::kubernetes::{Client, Error, Permission};
+
+/// Objects in one page of a list: a few megabytes of pods.
+const PAGE_OBJECTS: u32 = 500;
+/// One page of a list.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
+/// After this the server ends a watch, which is then resumed. Bounds for how long a connection that died silently is
+/// taken for a quiet one.
+const WATCH_SECONDS: u32 = 120;
+/// How much longer than that we listen.
+const WATCH_MARGIN: Duration = Duration::from_secs(5);
+/// A watch that ends sooner than this is no progress.
+const WATCH_SHORT: Duration = Duration::from_secs(1);
+/// Refusals in a row after which the version is held to be the reason.
+const REFUSALS_MAX: u32 = 3;
+
+/// Which objects of a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scope {
+    /// `None` for all namespaces.
+    pub(super) namespace: Option<String>,
+    pub(super) label: Option<String>,
+    pub(super) field: Option<String>,
+}
+
+/// What a watch has.
+pub(super) struct Watch<T> {
+    road: Arc<Road>,
+    scope: Scope,
+    store: Arc<Store<T>>,
+    metrics: Arc<Metrics>,
+    /// The last error, so that one that lasts is said once.
+    said: Option<Error>,
+    /// Whether an object that cannot be understood has been met, which is said once.
+    said_refused: bool,
+    /// Objects in the store, as far as they are counted.
+    held: i64,
+}
+
+/// Why a list or a watch ended.
+enum End {
+    /// The server has forgotten the version: take the list again.
+    Expired,
+    Failed(Error),
+}
+
+impl<T: Object> Watch<T> {
+    pub(super) fn new(road: Arc<Road>, scope: Scope, store: Arc<Store<T>>, metrics: Arc<Metrics>) -> Self {
+        Self { road, scope, store, metrics, said: None, said_refused: false, held: 0 }
+    }
+
+    /// Follows the objects; returns never.
+    pub(super) async fn run(mut self) {
+        let (mut delay, mut refusals) = (Delay::default(), 0);
+        let mut version = None;
+        loop {
+            let (start, before) = (Instant::now(), version.clone());
+            match self.follow(&mut version).await {
+                Ok(()) => {
+                    refusals = 0;
+                    if version != before || start.elapsed() >= WATCH_SHORT {
+                        delay.reset();
+                    }
+                }
+                Err(End::Expired) => {
+                    tracing::debug!(resource = T::RESOURCE, "the watch is too old: listing again");
+                    version = None;
+                }
+                Err(End::Failed(error)) => {
+                    refusals = if matches!(error, Error::Refused { .. }) { refusals + 1 } else { 0 };
+                    if refusals >= REFUSALS_MAX {
+                        (version, refusals) = (None, 0);
+                    }
+                    self.fail(error).await;
+                }
+            }
+            if start.elapsed() < WATCH_SHORT || self.said.is_some() {
+                tokio::time::sleep(delay.next()).await;
+            }
+        }
+    }
+
+    /// Lists unless there is a version, then watches until the watch ends.
+    async fn follow(&mut self, version: &mut Option<String>) -> Result<(), End> {
+        let client = self.road.client().await.map_err(End::Failed)?;
+        let api: Api<Received<T>> = match &self.scope.namespace {
+            Some(namespace) => Api::namespaced_with(client.kube(), namespace, &()),
+            None => Api::all_with(client.kube(), &()),
+        };
+        let from = match version {
+            Some(version) => version,
+            None => version.insert(self.list(&client, &api).await?),
+        };
+        self.watch(&client, &api, from).await
+    }
+
+    /// Takes the whole list, page by page. Returns its version.
+    async fn list(&mut self, client: &Client, api: &Api<Received<T>>) -> Result<String, End> {
+        self.metrics.lists.inc();
+        let mut params = ListParams {
+            label_selector: self.scope.label.clone(),
+            field_selector: self.scope.field.clone(),
+            limit: Some(PAGE_OBJECTS),
+            ..ListParams::default()
+        };
+        let mut listed = HashMap::new();
+        loop {
+            let page = self.ask("list", client, api.list(&params)).await?;
+            for received in page.items {
+                match received.object {
+                    Ok(object) => drop(listed.insert(object.meta().key(), object)),
+                    Err(problem) => self.refuse(&problem),
+                }
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => {
+                    let changes = self.store.replace(listed);
+                    self.count(changes);
+                    return Ok(page.metadata.resource_version.unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    /// Takes changes until the watch ends. `version` stays that of the last thing seen.
+    async fn watch(
+        &mut self,
+        client: &Client,
+        api: &Api<Received<T>>,
+        version: &mut String,
+    ) -> Result<(), End> {
+        let params = WatchParams {
+            label_selector: self.scope.label.clone(),
+            field_selector: self.scope.field.clone(),
+            timeout: Some(WATCH_SECONDS),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        let changes = self.ask("watch", client, api.watch(&params, version)).await?;
+        let mut changes = std::pin::pin!(changes);
+        self.succeed();
+        let silence_max = Duration::from_secs(u64::from(WATCH_SECONDS)) + WATCH_MARGIN;
+        // A watch that says nothing for longer than it may last has died without a word.
+        while let Ok(Some(change)) = tokio::time::timeout(silence_max, changes.next()).await {
+            let (received, is_there) = match change {
+                Ok(WatchEvent::Added(received) | WatchEvent::Modified(received)) => (received, true),
+                Ok(WatchEvent::Deleted(received)) => (received, false),
+                Ok(WatchEvent::Bookmark(bookmark)) => {
+                    *version = bookmark.metadata.resource_version;
+                    continue;
+                }
+                Ok(WatchEvent::Error(status)) => return Err(self.ended(client, "watch", &status)),
+                Err(kube::Error::Api(status)) => return Err(self.ended(client, "watch", &status)),
+                Err(error) => {
+                    // Connections break. Whether the server is away will be seen when the watch is resumed.
+                    tracing::debug!(resource = T::RESOURCE, %error, "a watch broke off");
+                    self.metrics.failures.with_label_values(&["kubernetes"]).inc();
+                    return Ok(());
+                }
+            };
+            if let Some(seen) = kube::ResourceExt::resource_version(&received) {
+                *version = seen;
+            }
+            self.take(received, is_there);
+        }
+        Ok(())
+    }
+
+    /// Takes one change.
+    fn take(&mut self, received: Received<T>, is_there: bool) {
+        let key = received.key();
+        match received.object {
+            _ if !is_there => {
+                let changed = self.store.delete(&key);
+                self.count(u64::from(changed));
+            }
+            Ok(object) => {
+                let changed = self.store.apply(object);
+                self.count(u64::from(changed));
+            }
+            Err(problem) => {
+                // What it was before is no longer true.
+                let changed = self.store.delete(&key);
+                self.count(u64::from(changed));
+                self.refuse(&format!("{key}: {problem}"));
+            }
+        }
+    }
+
+    fn count(&mut self, changes: u64) {
+        self.metrics.changes.with_label_values(&[T::RESOURCE]).inc_by(changes);
+        let held = i64::try_from(self.store.len()).unwrap_or(i64::MAX);
+        self.metrics.objects.with_label_values(&[T::RESOURCE]).add(held - self.held);
+        self.held = held;
+    }
+
+    /// Leaves an object out.
+    fn refuse(&mut self, problem: &str) {
+        self.metrics.refused.with_label_values(&["kubernetes"]).inc();
+        if !std::mem::replace(&mut self.said_refused, true) {
+            tracing::warn!(
+                resource = T::RESOURCE,
+                error = problem,
+                "an object cannot be understood and is left out"
+            );
+        }
+    }
+
+    fn permission(&self, verb: &str) -> Permission {
+        Permission::new(verb, T::GROUP, T::RESOURCE, self.scope.namespace.as_deref())
+    }
+
+    async fn ask<A>(
+        &self,
+        verb: &str,
+        client: &Client,
+        question: impl Future<Output = Result<A, kube::Error>>,
+    ) -> Result<A, End> {
+        match tokio::time::timeout(LIST_TIMEOUT, question).await {
+            Ok(answer) => answer.map_err(|error| self.failed(client, verb, &error)),
+            Err(_) => Err(End::Failed(Error::Unreachable {
+                server: client.server().to_owned(),
+                cause: format!("no answer within {LIST_TIMEOUT:?}"),
+            })),
+        }
+    }
+
+    fn failed(&self, client: &Client, verb: &str, error: &kube::Error) -> End {
+        match error {
+            kube::Error::Api(status) => self.ended(client, verb, status),
+            other => End::Failed(Error::new(client.server(), &self.permission(verb), other)),
+        }
+    }
+
+    fn ended(&self, client: &Client, verb: &str, status: &Status) -> End {
+        match status.code {
+            410 => End::Expired,
+            _ => End::Failed(Error::from_status(client.server().to_owned(), &self.permission(verb), status)),
+        }
+    }
+
+    /// Notes a failure: always counted, said when it is another than before.
+    async fn fail(&mut self, error: Error) {
+        self.metrics.failures.with_label_values(&["kubernetes"]).inc();
+        self.road.fail(&error).await;
+        if self.said.as_ref() != Some(&error) {
+            match &error {
+                Error::Forbidden { .. } => {
+                    tracing::error!(resource = T::RESOURCE, %error, "discovery is not permitted to look");
+                }
+                Error::Refused { .. } => {
+                    tracing::warn!(resource = T::RESOURCE, %error, "discovery was refused");
+                }
+                Error::Config(_) | Error::Unreachable { .. } | Error::Unauthorized { .. } => {}
+            }
+        }
+        self.store.set_problem(Some(error.to_string()));
+        self.said = Some(error);
+    }
+
+    /// Notes that the watch is on.
+    fn succeed(&mut self) {
+        self.road.succeed();
+        self.store.set_problem(None);
+        if let Some(Error::Forbidden { .. } | Error::Refused { .. }) = self.said.take() {
+            tracing::info!(resource = T::RESOURCE, server = %self.road.server(), "discovery can look again");
+        }
+    }
+}
