@@ -74,7 +74,7 @@ impl Names {
             entries.iter().filter_map(|entry| target(name, entry, self.config.port)).collect();
         // Servers shuffle their answers to spread load.
         targets.sort_by(|a, b| a.value("__address__").cmp(b.value("__address__")));
-        let group = TargetGroup { source: name.to_owned(), targets, labels: Labels::default() };
+        let group = TargetGroup { source: name.to_owned(), targets, ..TargetGroup::default() };
         if self.known.get(name).is_none_or(|known| **known != group) {
             self.known.insert(name.to_owned(), Arc::new(group));
         }
@@ -171,8 +171,11 @@ mod tests {
         builder.build().unwrap()
     }
 
+    /// A code, and entries of type and data.
+    type Answer = (u8, Vec<(u16, Vec<u8>)>);
+
     /// What is found of the name `n.test.` when the server answers with each of `answers` in turn: code and entries.
-    async fn looks(yaml: &str, answers: &[(u8, Vec<(u16, Vec<u8>)>)]) -> Vec<Found> {
+    async fn looks(yaml: &str, answers: &[Answer]) -> Vec<Found> {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let resolver = resolver_at(socket.local_addr().unwrap());
         let mut names = Names::new(&serde_norway::from_str(yaml).unwrap());

@@ -116,6 +116,7 @@ impl Resolver {
     pub(super) fn resolve(&mut self, job: &ResolvedJob, set: &TargetSet) -> JobTargets {
         let mut targets =
             JobTargets { job: job.job.name.clone(), problems: set.problems.clone(), ..JobTargets::default() };
+        #[expect(clippy::mutable_key_type, reason = "hash and equality look at nothing that changes")]
         let mut seen: HashSet<Unique> = HashSet::new();
         let mut groups = HashMap::with_capacity(set.groups.len());
         for group in &set.groups {

@@ -43,11 +43,11 @@ use super::outlet::Outlet;
 const GATHER: Duration = Duration::from_millis(200);
 
 /// Looks for the targets of one section; returns when a watch has failed for good, which is a defect.
-pub(super) async fn run(config: KubernetesConfig, watches: Arc<Watches>, mut outlet: Outlet) {
+pub(super) async fn run(config: KubernetesConfig, watches: Arc<Watches>, outlet: Outlet) {
     // `check` has refused a section without a role.
     let Some(role) = config.role else { return };
     let road = watches.road(&config.server());
-    let namespaces = namespaces(&config, role, &road, &mut outlet).await;
+    let namespaces = namespaces(&config, role, &road, &outlet).await;
     let inbox = Arc::new(Inbox::default());
     let mut tasks = JoinSet::new();
     let mut all: Vec<Groups> = namespaces
@@ -84,19 +84,26 @@ async fn namespaces(
     config: &KubernetesConfig,
     role: Role,
     road: &Road,
-    outlet: &mut Outlet,
+    outlet: &Outlet,
 ) -> Vec<Option<String>> {
     let mut names: Vec<Option<String>> = config.namespaces.names.iter().cloned().map(Some).collect();
     if role == Role::Node || (names.is_empty() && !config.namespaces.own_namespace) {
         return vec![None];
     }
+    if config.namespaces.own_namespace {
+        names.push(Some(own_namespace(road, outlet).await));
+    }
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+/// The namespace that this process runs in. Waits for as long as nobody says.
+async fn own_namespace(road: &Road, outlet: &Outlet) -> String {
     let mut delay = Delay::default();
-    while config.namespaces.own_namespace {
+    loop {
         match road.client().await {
-            Ok(client) => {
-                names.push(Some(client.own_namespace().to_owned()));
-                break;
-            }
+            Ok(client) => return client.own_namespace().to_owned(),
             Err(error) => {
                 road.fail(&error).await;
                 outlet.fail(error.to_string());
@@ -104,7 +111,4 @@ async fn namespaces(
             }
         }
     }
-    let mut seen = BTreeSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    names
 }
