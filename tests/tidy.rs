@@ -34,7 +34,7 @@ const WORDS: [&str; 13] = [
 
 /// Modules of the pipeline that may be used from any stage: the nouns, the columns, relabelling, the roads to servers, and
 /// what is no stage.
-const SHARED: [&str; 7] = ["model", "schema", "relabel", "http", "kubernetes", "clock", "metrics"];
+const SHARED: [&str; 8] = ["model", "schema", "relabel", "http", "kubernetes", "gate", "clock", "metrics"];
 
 /// The only parts of the pipeline that the sinks see.
 const SEEN_BY_SINKS: [&str; 3] = ["model::object", "model::units", "model::secret"];

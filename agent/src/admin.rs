@@ -65,6 +65,8 @@ pub struct Views {
     pub registry: Registry,
     /// `/readyz`: why the agent is not ready; empty for ready.
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// `/readyz`: what a ready agent does, if that is not plain.
+    pub doing: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// `/targets`.
     pub targets: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
@@ -155,7 +157,8 @@ fn answer<B>(request: &Request<B>, views: &Views) -> Response<Full<Bytes>> {
         "/readyz" => {
             let reasons = (views.not_ready)();
             if reasons.is_empty() {
-                return respond(StatusCode::OK, TEXT, "ready\n".to_owned());
+                let doing = (views.doing)().map_or(String::new(), |doing| doing + "\n");
+                return respond(StatusCode::OK, TEXT, format!("ready\n{doing}"));
             }
             let lines: String = reasons.iter().map(|reason| format!("not ready: {reason}\n")).collect();
             respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, lines)
@@ -185,6 +188,7 @@ mod tests {
         let views = Views {
             registry: telemetry::registry().unwrap(),
             not_ready: Box::new(|| not_ready.iter().map(|reason| (*reason).to_owned()).collect()),
+            doing: Box::new(|| None),
             targets: Box::new(|| serde_json::json!({"active": []})),
         };
         let stop = CancellationToken::new();

@@ -14,6 +14,7 @@ pub mod admin;
 mod clock;
 pub mod doctor;
 pub mod dry_run;
+pub mod lease;
 pub mod samples;
 mod signals;
 pub mod targets;
@@ -53,6 +54,9 @@ pub enum Error {
     /// The sinks cannot start or ended early.
     #[error("the sinks failed")]
     Sinks(#[from] sinks::Error),
+    /// The API server that keeps the Lease cannot be asked.
+    #[error("leader election cannot begin")]
+    Lease(#[from] pipeline::kubernetes::Error),
     /// A part ended although nobody asked it to, which is a defect.
     #[error("{0} ended early")]
     Ended(&'static str),
@@ -100,8 +104,12 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
     let sink_metrics = Arc::new(sinks::Metrics::new(&registry)?);
     let sinks = sinks::open(&config.sinks, telemetry::VERSION, sink_metrics)?;
     let own = config.internal_metrics.then(|| own_metrics(&registry));
-    let pipeline = Pipeline::new(&config.pipeline, own, &sinks.writer(), &config.cluster_id, &registry)?;
-    let views = views(registry, &pipeline, &sinks, stop.clone());
+    let mut pipeline = Pipeline::new(&config.pipeline, own, &sinks.writer(), &config.cluster_id, &registry)?;
+    let election = match config.leader_election.enabled {
+        true => Some(lease::open(&config.leader_election, &mut pipeline, &sinks, &registry).await?),
+        false => None,
+    };
+    let views = views(registry, &pipeline, &sinks, election.as_ref(), stop.clone());
     tracing::info!(
         version = telemetry::VERSION,
         config = %source,
@@ -114,12 +122,26 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
     );
     let (sender, objects) = mpsc::channel(OBJECTS_MAX);
     let mut parts = JoinSet::new();
-    let pipeline_stop = stop.clone();
+    // Who takes turns notes when its scraping ends, and then ends it.
+    let pipeline_stop = if election.is_some() { CancellationToken::new() } else { stop.clone() };
+    let scraping = pipeline_stop.clone();
     parts.spawn(
         async move { ("the pipeline", pipeline.run(sender, pipeline_stop).await.map_err(Error::from)) },
     );
-    let sinks_stop = stop.clone();
-    parts.spawn(async move { ("the sinks", sinks.run(objects, sinks_stop).await.map_err(Error::from)) });
+    let turn = election.as_ref().map_or_else(sinks::Turn::always, lease::Election::turn);
+    let (sinks_stop, drained) = (stop.clone(), CancellationToken::new());
+    let is_drained = drained.clone().drop_guard();
+    parts.spawn(async move {
+        let _is_drained = is_drained;
+        ("the sinks", sinks.run(objects, turn, sinks_stop).await.map_err(Error::from))
+    });
+    if let Some(election) = election {
+        let election_stop = stop.clone();
+        parts.spawn(async move {
+            election.run(election_stop, scraping, drained).await;
+            ("leader election", Ok(()))
+        });
+    }
     // The server answers until everything else has ended.
     let served = CancellationToken::new();
     let serving = admin::serve(listener, views, served.clone());
@@ -173,16 +195,21 @@ fn views(
     registry: Registry,
     pipeline: &Pipeline,
     sinks: &sinks::Sinks,
+    election: Option<&lease::Election>,
     stop: CancellationToken,
 ) -> Arc<admin::Views> {
+    let election = election.map(lease::Election::status);
+    let doing = election.clone();
     let targets = pipeline.targets();
     let status = sinks.status();
     Arc::new(admin::Views {
         registry,
         not_ready: Box::new(move || {
             let stopping = stop.is_cancelled().then(|| "stopping".to_owned());
-            stopping.into_iter().chain(status.get().not_ready).collect()
+            let election = election.as_ref().and_then(lease::StatusHandle::not_ready);
+            stopping.into_iter().chain(election).chain(status.get().not_ready).collect()
         }),
+        doing: Box::new(move || doing.as_ref().map(lease::StatusHandle::line)),
         targets: Box::new(move || targets::view(&targets.jobs())),
     })
 }

@@ -38,12 +38,12 @@ pub mod encode;
 // Beside the road.
 mod clock;
 mod dry_run;
+pub mod gate;
 mod limits;
 mod metrics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
@@ -195,6 +195,13 @@ impl Pipeline {
         self.pool.targets()
     }
 
+    /// Puts a gate before the targets, closed: nothing is scraped until its keeper opens it.
+    pub fn keeper(&mut self) -> gate::Keeper {
+        let (gate, keeper) = gate::Gate::closed();
+        self.pool.set_gate(gate);
+        keeper
+    }
+
     /// Runs until `stop`; then seals what is open, sends it and returns.
     ///
     /// # Errors
@@ -210,8 +217,8 @@ impl Pipeline {
             })
             .collect();
         let mut tasks = JoinSet::new();
-        let (runtime, stopping) = (Handle::current(), stop.clone());
-        tasks.spawn_blocking(move || work(worker, scrapes, &objects, &runtime, &stopping));
+        let (runtime, stopping, gate) = (Handle::current(), stop.clone(), pool.gate());
+        tasks.spawn_blocking(move || worker::run(worker, scrapes, gate, &objects, &runtime, &stopping));
         tasks.spawn(async move { Ok(pool.run(jobs, stop).await?) });
         loop {
             tokio::select! {
@@ -227,38 +234,5 @@ impl Pipeline {
             ended?;
         }
         Ok(())
-    }
-}
-
-/// The worker's thread: ends when the queue of scrapes is closed and empty, and the last batch is sealed.
-fn work(
-    mut worker: Worker,
-    mut scrapes: mpsc::Receiver<Scrape>,
-    objects: &mpsc::Sender<Object>,
-    runtime: &Handle,
-    stopping: &CancellationToken,
-) -> Result<(), Error> {
-    loop {
-        let due = worker.due();
-        let next = runtime.block_on(async {
-            match due {
-                Some(due) => tokio::time::timeout_at(due.into(), scrapes.recv()).await,
-                None => Ok(scrapes.recv().await),
-            }
-        });
-        let ended = matches!(next, Ok(None));
-        if let Ok(Some(scrape)) = next {
-            worker.take(scrape, Instant::now());
-        }
-        if (ended || worker.is_due(Instant::now()))
-            && let Some(object) = worker.seal()
-            && let Err(unsent) = objects.blocking_send(object)
-        {
-            worker.lose(&unsent.0);
-            return if stopping.is_cancelled() { Ok(()) } else { Err(Error::ObjectsClosed) };
-        }
-        if ended {
-            return Ok(());
-        }
     }
 }

@@ -21,6 +21,7 @@ pub mod status;
 pub mod store;
 #[cfg(test)]
 mod test_server;
+mod turn;
 mod upload;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ pub use probe::{Below, Probe, Written, probe};
 pub use run::{DRAIN, Error, Sinks, open};
 pub use s3::credentials;
 pub use status::{Status, StatusHandle};
+pub use turn::{Backlog, Claim, Turn, Verdict};
 
 /// The three sections of the configuration that belong to the sinks.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -15,11 +15,14 @@ pub enum DropReason {
     Rejected,
     /// The disk took no object until the process had to end.
     NotWritten,
+    /// Somebody else had taken over the Lease and scraped the same.
+    TakenOver,
 }
 
 impl DropReason {
     /// Every reason, so that each counter is there from the start.
-    const ALL: [Self; 4] = [Self::SpoolFull, Self::Corrupt, Self::Rejected, Self::NotWritten];
+    const ALL: [Self; 5] =
+        [Self::SpoolFull, Self::Corrupt, Self::Rejected, Self::NotWritten, Self::TakenOver];
 
     /// The value of the label.
     #[must_use]
@@ -29,6 +32,7 @@ impl DropReason {
             Self::Corrupt => "corrupt",
             Self::Rejected => "rejected",
             Self::NotWritten => "not_written",
+            Self::TakenOver => "taken_over",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipeline::model::object::{Object, Writer};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ use crate::s3::{self, S3};
 use crate::spool::{self, Lock, Spool};
 use crate::status::{CredentialsStatus, Place, Progress, Sources, StatusHandle};
 use crate::store::Store;
+use crate::turn::{Backlog, Turn};
 use crate::upload::Uploader;
 use crate::{Config, clock};
 
@@ -51,6 +52,7 @@ pub struct Sinks {
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     status: StatusHandle,
+    wanted: watch::Sender<bool>,
 }
 
 /// The two kinds of store.
@@ -115,7 +117,7 @@ pub fn open(config: &Config, version: &str, metrics: Arc<Metrics>) -> Result<Sin
         metrics: Arc::clone(&metrics),
         opened,
     });
-    Ok(Sinks { lock, spool, store, progress, metrics, status })
+    Ok(Sinks { lock, spool, store, progress, metrics, status, wanted: watch::channel(false).0 })
 }
 
 impl Sinks {
@@ -131,15 +133,27 @@ impl Sinks {
         self.status.clone()
     }
 
-    /// Receives objects into the spool and uploads them, oldest first, until the channel is closed and the spool
-    /// is empty, or [`DRAIN`] has passed since `stop` was cancelled (or the channel closed, whichever came first).
+    /// The spool for whoever keeps the Lease by which several agents take turns.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        Backlog::new(Arc::clone(&self.spool), self.wanted.subscribe())
+    }
+
+    /// Receives objects into the spool and uploads them while it is our turn, oldest first, until the channel is closed and the spool
+    /// is empty or will have no turn, or [`DRAIN`] has passed since `stop` was cancelled (or the channel closed, whichever
+    /// came first).
     /// What is left stays in the spool and goes first at the next start.
     ///
     /// # Errors
     /// When a part ends early, which is a defect of the agent and must end the process.
-    pub async fn run(self, objects: mpsc::Receiver<Object>, stop: CancellationToken) -> Result<(), Error> {
-        let Self { lock, spool, store, progress, metrics, status } = self;
-        let run = Run { spool, progress, metrics, status };
+    pub async fn run(
+        self,
+        objects: mpsc::Receiver<Object>,
+        turn: watch::Receiver<Turn>,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let Self { lock, spool, store, progress, metrics, status, wanted } = self;
+        let run = Run { spool, progress, metrics, status, turn, wanted };
         let result = match store {
             StoreKind::File(directory) => {
                 run.until_done(directory, std::future::pending(), objects, stop).await
@@ -161,6 +175,8 @@ struct Run {
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     status: StatusHandle,
+    turn: watch::Receiver<Turn>,
+    wanted: watch::Sender<bool>,
 }
 
 impl Run {
@@ -178,6 +194,8 @@ impl Run {
             Arc::clone(&self.spool),
             Arc::clone(&self.progress),
             Arc::clone(&self.metrics),
+            self.turn.clone(),
+            self.wanted.clone(),
         );
         let receiving = async {
             receive(&mut objects, &self.spool, &self.metrics, Policy::default()).await;
@@ -304,7 +322,7 @@ mod tests {
                 sender.send(object(sequence)).await.unwrap();
             }
         };
-        let (result, ()) = tokio::join!(sinks.run(receiver, CancellationToken::new()), feed);
+        let (result, ()) = tokio::join!(sinks.run(receiver, Turn::always(), CancellationToken::new()), feed);
         result.unwrap();
         assert_eq!(files(&dir.path().join("objects")).len(), 6);
         let status = status.get();
@@ -327,7 +345,7 @@ mod tests {
             sleep(Duration::from_secs(10)).await;
             sender.send(object(2)).await.unwrap();
         };
-        let (result, ()) = tokio::join!(opened.run(receiver, stop), feed);
+        let (result, ()) = tokio::join!(opened.run(receiver, Turn::always(), stop), feed);
         result.unwrap();
         assert_eq!(begun.elapsed().as_secs(), 60 + DRAIN.as_secs());
         // They go first at the next start.
@@ -335,7 +353,7 @@ mod tests {
         let again = sinks(dir.path(), &metrics);
         assert_eq!(again.status().get().spool.objects, 2);
         let (_, closed) = mpsc::channel(1);
-        again.run(closed, CancellationToken::new()).await.unwrap();
+        again.run(closed, Turn::always(), CancellationToken::new()).await.unwrap();
         assert_eq!(files(&dir.path().join("objects")).len(), 2);
         assert_eq!(metrics.dropped_objects.with_label_values(&["not_written"]).get(), 0);
     }
@@ -355,7 +373,7 @@ mod tests {
             assert!(third.is_err(), "the queue is full");
             stopping.cancel();
         };
-        let (result, ()) = tokio::join!(sinks.run(receiver, stop), feed);
+        let (result, ()) = tokio::join!(sinks.run(receiver, Turn::always(), stop), feed);
         result.unwrap();
         assert_eq!(metrics.dropped_samples.with_label_values(&["not_written"]).get(), 20);
         assert!(metrics.spool_write_errors.get() > 2);

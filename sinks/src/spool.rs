@@ -4,6 +4,7 @@
 //! given last. Bounded: when full, the oldest object goes, never the one in flight, and is counted. The directory
 //! holds `lock`, `state.json` and one file per object, whose name says all that is needed of it.
 
+mod claim;
 mod files;
 mod state;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::blocking::blocking;
 use crate::clock;
 use crate::metrics::{DropReason, Metrics};
 use crate::status::SpoolStatus;
+use crate::turn::Claim;
 use files::Name;
 pub(crate) use state::InFlight;
 use state::State;
@@ -127,6 +129,8 @@ pub(crate) struct Spool {
     inner: Mutex<Inner>,
     /// Woken when an object is added.
     added: Notify,
+    /// Held by whoever reads, renames or removes an object's file.
+    files: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -139,6 +143,8 @@ struct Inner {
     /// The object that is being uploaded: never dropped for space.
     taken: Option<u64>,
     state: State,
+    /// Which objects are ours.
+    claim: Claim,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -173,13 +179,16 @@ impl Spool {
         state.next_sequence = next_sequence;
         state::write(dir, &state).map_err(|e| Error::unusable(dir, "write the state", &e))?;
         let taken = state.in_flight.as_ref().map(|object| object.sequence);
-        let inner = Inner { objects: BTreeMap::new(), bytes: 0, samples: 0, next_sequence, taken, state };
+        let claim = Claim::All;
+        let inner =
+            Inner { objects: BTreeMap::new(), bytes: 0, samples: 0, next_sequence, taken, state, claim };
         let spool = Self {
             dir: dir.into(),
             bytes_max: config.max_bytes.0,
             metrics,
             inner: Mutex::new(inner),
             added: Notify::new(),
+            files: tokio::sync::Mutex::default(),
         };
         spool.metrics.spool_bytes_max.set(i64::try_from(config.max_bytes.0).unwrap_or(i64::MAX));
         spool.adopt(found);
@@ -214,24 +223,30 @@ impl Spool {
         Writer { id: inner.state.writer.clone(), next_sequence: inner.next_sequence }
     }
 
-    /// Writes an object, after making room for it.
+    /// Writes an object, after making room for it. One that somebody else has scraped too is dropped and counted instead.
     ///
     /// # Errors
     /// When the disk refuses; the object is unchanged and may be tried again.
     pub(crate) async fn add(&self, object: &Object) -> io::Result<()> {
         let size = object.bytes.len() as u64;
+        let Some(name) = self.name(object) else { return Ok(()) };
         if !self.make_room(size).await {
+            self.lock().pass(object.sequence);
             self.drop_full(object.sequence, object.samples);
             return Ok(());
         }
-        let name = Name { sequence: object.sequence, samples: object.samples, crc32: object.crc32 };
         let (dir, bytes) = (Arc::clone(&self.dir), object.bytes.clone());
         blocking(move || files::write(&dir, &name.text(), &bytes)).await?;
-        let mut inner = self.lock();
-        inner.insert(Entry { name, bytes: size, written: clock::wall() });
-        self.measure(&inner);
-        drop(inner);
+        {
+            let mut inner = self.lock();
+            inner.insert(Entry { name, bytes: size, written: clock::wall() });
+            self.measure(&inner);
+        }
         self.added.notify_one();
+        if name.undecided.is_some() {
+            // It may have been decided while the disk was busy.
+            self.judge().await;
+        }
         Ok(())
     }
 
@@ -246,6 +261,7 @@ impl Spool {
             }
         }
         loop {
+            let _files = self.files.lock().await;
             let oldest = {
                 let mut inner = self.lock();
                 if inner.bytes.saturating_add(size) <= self.bytes_max {
@@ -281,7 +297,9 @@ impl Spool {
     pub(crate) async fn oldest(&self) -> io::Result<SpooledObject> {
         loop {
             let added = self.added.notified();
+            let files = self.files.lock().await;
             let Some(Entry { name, .. }) = self.take() else {
+                drop(files);
                 added.await;
                 continue;
             };
@@ -292,16 +310,18 @@ impl Spool {
                     let Name { sequence, samples, .. } = name;
                     return Ok(SpooledObject { sequence, samples, crc32, bytes: bytes.into() });
                 }
-                Ok(_) => self.discard(name.sequence, DropReason::Corrupt).await,
-                Err(e) if is_lost(&e) => self.discard(name.sequence, DropReason::Corrupt).await,
+                Ok(_) => {}
+                Err(e) if is_lost(&e) => {}
                 Err(e) => return Err(e),
             }
+            drop(files);
+            self.discard(name.sequence, DropReason::Corrupt).await;
         }
     }
 
     fn take(&self) -> Option<Entry> {
         let mut inner = self.lock();
-        let entry = inner.objects.values().next().copied();
+        let entry = inner.deliverable().copied();
         inner.taken = entry.map(|entry| entry.name.sequence);
         entry
     }
@@ -335,6 +355,7 @@ impl Spool {
 
     /// Forgets an object that has arrived.
     pub(crate) async fn delivered(&self, sequence: u64) {
+        let _files = self.files.lock().await;
         let removed = self.lock().remove(sequence);
         if let Some(entry) = removed {
             self.unlink(entry.name).await;
@@ -344,6 +365,7 @@ impl Spool {
 
     /// Sets an object aside under a name that says why, and counts it.
     pub(crate) async fn discard(&self, sequence: u64, reason: DropReason) {
+        let _files = self.files.lock().await;
         let removed = self.lock().remove(sequence);
         let Some(Entry { name, .. }) = removed else { return };
         let ending = if reason == DropReason::Rejected { files::REJECTED } else { files::CORRUPT };
@@ -361,9 +383,14 @@ impl Spool {
         self.measure(&self.lock());
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing is here.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().objects.is_empty()
+    }
+
+    /// Whether nothing waits that is known to be ours.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.lock().deliverable().is_none()
     }
 
     /// How full it is.
@@ -397,8 +424,19 @@ impl Spool {
 }
 
 impl Inner {
+    /// The oldest object that is known to be ours.
+    fn deliverable(&self) -> Option<&Entry> {
+        let all = self.claim == Claim::All;
+        self.objects.values().find(|entry| all || entry.name.undecided.is_none())
+    }
+
+    /// Takes note that an object has come, whether or not it stays.
+    fn pass(&mut self, sequence: u64) {
+        self.next_sequence = self.next_sequence.max(sequence.saturating_add(1));
+    }
+
     fn insert(&mut self, entry: Entry) {
-        self.next_sequence = self.next_sequence.max(entry.name.sequence.saturating_add(1));
+        self.pass(entry.name.sequence);
         self.bytes = self.bytes.saturating_add(entry.bytes);
         self.samples = self.samples.saturating_add(entry.name.samples);
         self.objects.insert(entry.name.sequence, entry);

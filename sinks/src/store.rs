@@ -67,6 +67,8 @@ pub struct Stored {
     pub size: u64,
     /// CRC-32 (IEEE), where the store keeps it.
     pub crc32: Option<u32>,
+    /// When it was stored, Unix seconds of the server's time, where the store says so.
+    pub modified: Option<i64>,
 }
 
 impl Stored {

@@ -2,15 +2,19 @@
 //!
 //! Takes spooled objects, gives each its key when its turn comes, and puts it into the store. The key is recorded
 //! durably before the first byte and kept for every attempt. An object leaves the spool by its receipt, or set
-//! aside because the store refused it alone; nothing else is ever given up.
+//! aside because the store refused it alone; nothing else is ever given up. Sends only while it is our turn: at its end
+//! the attempt that is under way is broken off, and the next turn finds out what became of it.
 
+mod left;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipeline::model::object::Tenure;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::clock;
@@ -19,15 +23,24 @@ use crate::metrics::{DropReason, Metrics};
 use crate::retry::{Backoff, Policy};
 use crate::spool::{InFlight, Spool, SpooledObject};
 use crate::status::Progress;
-use crate::store::{Body, Condition, Error, Next, Store};
+use crate::store::{Body, Condition, Next, Store};
+use crate::turn::{self, Turn};
+use left::Left;
+use trouble::Trouble;
 
-/// Without permission to list, the first key waits until this long after the start, so that it is above what the
-/// process before this one may have written in its last second.
+/// Without permission to list, the first key waits until this long after the turn began, so that it is above what whoever
+/// was before may have written in its last second.
 const SETTLE: Duration = Duration::from_secs(5);
 /// How far back from now the largest key is looked for, seconds.
 const LOOK_BACK: i64 = 3600;
 /// A recorded key further ahead of the servers than this was made by a wrong clock, seconds.
 const AHEAD_MAX: i64 = 15 * 60;
+/// How often it is tried whether objects that wait for a turn could be delivered.
+const REACH_PAUSE: Duration = Duration::from_secs(5);
+/// What an answer to that may take.
+const REACH_MAX: Duration = Duration::from_secs(10);
+/// Sorts below every object's key; asked for, never written.
+const REACH_KEY: &str = "0000000000/reach";
 /// How often it is looked whether the servers have caught up with a key that was too far ahead.
 const AHEAD_PAUSE: Duration = Duration::from_secs(30);
 
@@ -39,14 +52,26 @@ pub(crate) struct Uploader<S> {
     pub progress: Arc<Progress>,
     pub metrics: Arc<Metrics>,
     pub policy: Policy,
+    turn: watch::Receiver<Turn>,
+    /// Says whether objects wait for our turn that could be delivered then.
+    wanted: watch::Sender<bool>,
     condition: Condition,
-    /// The largest key known to be taken; `None` until it was looked for.
+    /// The largest key known to be taken.
     last: Option<Key>,
-    started: Instant,
+    /// Whether the store was looked into for it, or need not be.
+    looked: bool,
+    /// When this turn began.
+    began: Instant,
+    /// The turn that the fields here belong to; `None` before the first, and where one was broken off.
+    tenure: Option<Option<Tenure>>,
+    /// Until when the last turn went.
+    deadline: Option<(Tenure, Instant)>,
     /// Whether the store refused the last object alone. If it refuses the next one too, it is not the object.
     rejected: bool,
-    /// The key that the last process left with an unknown outcome.
+    /// The key that this turn left with an unknown outcome when it was broken off, or an earlier process did.
     resumed: Option<InFlight>,
+    /// The same from an earlier turn, after which somebody else may have written.
+    left: Option<Left>,
 }
 
 /// How a delivery ended.
@@ -56,6 +81,8 @@ enum Delivery {
     Rejected,
     /// Another writer's object has the key.
     Conflict,
+    /// Our turn ended before the outcome was known.
+    BrokenOff,
 }
 
 impl<S: Store> Uploader<S> {
@@ -64,14 +91,32 @@ impl<S: Store> Uploader<S> {
         spool: Arc<Spool>,
         progress: Arc<Progress>,
         metrics: Arc<Metrics>,
+        turn: watch::Receiver<Turn>,
+        wanted: watch::Sender<bool>,
     ) -> Self {
-        let last = spool.last_key().and_then(|key| key.parse().ok());
-        let resumed = spool.in_flight();
-        let (policy, condition, started) = (Policy::default(), Condition::Absent, Instant::now());
-        Self { store, spool, progress, metrics, policy, condition, last, started, rejected: false, resumed }
+        let (policy, condition, began) = (Policy::default(), Condition::Absent, Instant::now());
+        Self {
+            store,
+            spool,
+            progress,
+            metrics,
+            policy,
+            turn,
+            wanted,
+            condition,
+            last: None,
+            looked: false,
+            began,
+            tenure: None,
+            deadline: None,
+            rejected: false,
+            resumed: None,
+            left: None,
+        }
     }
 
-    /// Uploads until it is dropped, or until `closed` says that nothing more comes and the spool is empty.
+    /// Uploads until it is dropped, or until `closed` says that nothing more comes and the spool is empty or will have
+    /// no turn any more.
     pub(crate) async fn run(mut self, closed: impl Future<Output = ()>) {
         tokio::pin!(closed);
         let mut closing = false;
@@ -79,9 +124,29 @@ impl<S: Store> Uploader<S> {
             if closing && self.spool.is_empty() {
                 return;
             }
+            let turn = tokio::select! {
+                biased;
+                () = &mut closed, if !closing => {
+                    closing = true;
+                    continue;
+                }
+                turn = self.wait_for_turn() => turn,
+            };
+            if turn.is_none() {
+                if !closing {
+                    closed.await;
+                }
+                return;
+            }
+            // While it is our turn, what is undecided is going to be somebody else's.
+            if closing && self.spool.is_drained() {
+                return;
+            }
+            let over = turn::over(self.turn.clone());
             tokio::select! {
                 biased;
                 () = &mut closed, if !closing => closing = true,
+                () = over => {}
                 object = next_object(&self.spool, self.policy) => {
                     if self.deliver(&object).await == Delivery::Conflict {
                         // Nothing that this process could do helps; the spool keeps what comes.
@@ -95,15 +160,74 @@ impl<S: Store> Uploader<S> {
         }
     }
 
+    /// Waits until it is our turn, and says meanwhile whether a turn would be of use. `None` if there will be none.
+    async fn wait_for_turn(&mut self) -> Option<Turn> {
+        let mut receiver = self.turn.clone();
+        let turn = tokio::select! {
+            biased;
+            turn = turn::wait(&mut receiver) => turn,
+            () = self.want_turn() => None,
+        };
+        self.wanted.send_replace(false);
+        turn
+    }
+
+    /// Looks now and then whether what waits could be delivered, for ever. An agent that does not reach the store must not
+    /// take the turn from one that does.
+    async fn want_turn(&self) {
+        loop {
+            let reaches = tokio::time::timeout(REACH_MAX, self.reaches());
+            let reaches = !self.spool.is_drained() && reaches.await.unwrap_or_default();
+            self.wanted.send_replace(reaches);
+            sleep(REACH_PAUSE).await;
+        }
+    }
+
+    /// Whether the store answers us at all.
+    async fn reaches(&self) -> bool {
+        self.store.ready().await;
+        match self.store.head(REACH_KEY).await {
+            Ok(_) => true,
+            Err(error) => !matches!(error.next, Next::Unknown | Next::Wait | Next::Refresh),
+        }
+    }
+
+    /// Takes note of whose turn was before: nobody else's, and all is as it was left; or perhaps somebody else's, and the
+    /// keys of theirs have to be looked for.
+    fn begin(&mut self, turn: Turn) {
+        let tenure = turn.tenure();
+        if self.tenure == Some(tenure) {
+            return;
+        }
+        self.tenure = Some(tenure);
+        self.began = Instant::now();
+        let recorded = self.spool.in_flight();
+        self.last = self.spool.last_key().and_then(|key| key.parse().ok());
+        let nobody_else = recorded.as_ref().map(|recorded| recorded.tenure).unwrap_or_default() == tenure;
+        self.looked = nobody_else && self.last.is_some();
+        (self.resumed, self.left) = match recorded {
+            Some(recorded) if nobody_else => (Some(recorded), None),
+            Some(recorded) => {
+                let ended = self.deadline.filter(|(of, _)| Some(*of) == recorded.tenure);
+                (None, Left::new(recorded, ended.map(|(_, deadline)| deadline)))
+            }
+            None => (None, None),
+        };
+    }
+
     /// One object, from its turn to its end.
     async fn deliver(&mut self, object: &SpooledObject) -> Delivery {
-        let (key, maybe_sent) = match self.recorded_key(object.sequence) {
-            Some(recorded) => recorded,
-            None => (self.give_key(object.sequence).await, false),
+        let (over, turn) = (turn::over(self.turn.clone()), *self.turn.borrow());
+        let settled = tokio::select! {
+            biased;
+            () = over => None,
+            settled = self.settle(object, turn) => Some(settled),
         };
-        self.wait_for_servers(&key).await;
-        let key = key.to_string();
-        let delivery = self.put_until_settled(object, &key, maybe_sent).await;
+        self.note_deadline();
+        let Some((key, delivery)) = settled else {
+            self.break_off();
+            return Delivery::BrokenOff;
+        };
         self.rejected = delivery == Delivery::Rejected;
         match delivery {
             Delivery::Arrived => {
@@ -112,8 +236,47 @@ impl<S: Store> Uploader<S> {
             }
             Delivery::Rejected => self.spool.discard(object.sequence, DropReason::Rejected).await,
             Delivery::Conflict => self.stop_for_conflict(object.sequence, &key).await,
+            Delivery::BrokenOff => {}
         }
         delivery
+    }
+
+    /// Attempts until the outcome is certain; the key, and how it ended.
+    async fn settle(&mut self, object: &SpooledObject, turn: Turn) -> (String, Delivery) {
+        self.begin(turn);
+        if let Some(left) = self.left.take_if(|left| left.sequence() == object.sequence)
+            && self.has_arrived(&left, object).await
+        {
+            return (left.key().to_owned(), Delivery::Arrived);
+        }
+        let (key, maybe_sent) = match self.recorded_key(object.sequence) {
+            Some(recorded) => recorded,
+            None => (self.give_key(object.sequence).await, false),
+        };
+        self.wait_for_servers(&key).await;
+        let key = key.to_string();
+        let delivery = self.put_until_settled(object, &key, maybe_sent).await;
+        (key, delivery)
+    }
+
+    /// Remembers until when the turn went, or goes, in which the last key was given. It may have been prolonged since.
+    fn note_deadline(&mut self) {
+        let given_in = self.spool.in_flight().and_then(|recorded| recorded.tenure);
+        if let Turn::Until { deadline, tenure } = *self.turn.borrow()
+            && given_in == Some(tenure)
+        {
+            self.deadline = Some((tenure, deadline));
+        }
+    }
+
+    /// Our turn ended in the middle: what was known is to be read from the spool again.
+    fn break_off(&mut self) {
+        self.tenure = None;
+        self.progress.set_trouble(None);
+        if self.metrics.upload_stopped.get() != 0 {
+            self.go_on();
+        }
+        tracing::info!("our turn is over, an upload under way is broken off");
     }
 
     /// The key that an earlier process recorded for this object, and whether its bytes may have been sent under it.
@@ -127,8 +290,9 @@ impl<S: Store> Uploader<S> {
 
     /// Gives the object its key: above every other, and durable when this returns.
     async fn give_key(&mut self, sequence: u64) -> Key {
-        if self.last.is_none() {
-            self.last = self.find_last().await;
+        if !self.looked {
+            self.last = self.last.take().max(self.find_last().await);
+            self.looked = true;
         }
         let now = match self.last.clone() {
             Some(last) => self.wait_for_servers(&last).await,
@@ -136,7 +300,8 @@ impl<S: Store> Uploader<S> {
         };
         let writer = self.spool.writer().id;
         let key = Key::next(self.last.as_ref(), now, &writer, sequence);
-        self.record(InFlight { sequence, key: key.to_string(), conflict: false }).await;
+        let tenure = self.tenure.flatten();
+        self.record(InFlight { sequence, key: key.to_string(), conflict: false, tenure }).await;
         self.progress.set_last_key(&key.to_string());
         self.metrics.last_key.set(key.unix);
         self.last = Some(key.clone());
@@ -172,7 +337,7 @@ impl<S: Store> Uploader<S> {
                 Ok(largest) => return largest.and_then(|key| key.parse().ok()),
                 Err(error) if matches!(error.next, Next::Denied | Next::Reject | Next::Unconditional) => {
                     tracing::info!(%error, wait = ?SETTLE, "may not list keys, the first one waits a moment");
-                    sleep_until(self.started + SETTLE).await;
+                    sleep_until(self.began + SETTLE).await;
                     return None;
                 }
                 Err(error) => trouble.step(&error).await,
@@ -273,7 +438,8 @@ impl<S: Store> Uploader<S> {
             "stopped: another writer has the id {writer}, an object of it is stored under {key}; stop the other one, \
              then restart this one with an id of its own (sink.s3.writer); the spool keeps what comes"
         ));
-        self.record(InFlight { sequence, key: key.to_owned(), conflict: true }).await;
+        let tenure = self.tenure.flatten();
+        self.record(InFlight { sequence, key: key.to_owned(), conflict: true, tenure }).await;
     }
 
     fn stop(&self, reason: String) {
@@ -303,93 +469,5 @@ async fn next_object(spool: &Spool, policy: Policy) -> SpooledObject {
                 sleep(backoff.next()).await;
             }
         }
-    }
-}
-
-/// A series of failures on the way to one success: waits, refreshes, and says each new class of failure once.
-struct Trouble<S> {
-    store: Arc<S>,
-    progress: Arc<Progress>,
-    metrics: Arc<Metrics>,
-    backoff: Backoff,
-    attempt: u64,
-    /// Classes that were said.
-    said: BTreeSet<&'static str>,
-    /// A step that is only taken once in a series.
-    denied: bool,
-    clock: bool,
-}
-
-impl<S: Store> Trouble<S> {
-    fn new(uploader: &Uploader<S>) -> Self {
-        Self {
-            store: Arc::clone(&uploader.store),
-            progress: Arc::clone(&uploader.progress),
-            metrics: Arc::clone(&uploader.metrics),
-            backoff: Backoff::new(uploader.policy),
-            attempt: 0,
-            said: BTreeSet::new(),
-            denied: false,
-            clock: false,
-        }
-    }
-
-    /// Does what the error asks for before the next attempt.
-    async fn step(&mut self, error: &Error) {
-        let at_once = match error.next {
-            Next::Refresh => self.store.refresh().await,
-            Next::Denied => !std::mem::replace(&mut self.denied, true) && self.store.refresh().await,
-            Next::Clock => !std::mem::replace(&mut self.clock, true),
-            _ => false,
-        };
-        if at_once {
-            self.note(error.class, &error.text);
-        } else {
-            self.wait(error.class, &error.text).await;
-        }
-    }
-
-    /// Waits before the next attempt.
-    async fn wait(&mut self, class: &'static str, text: &str) {
-        self.note(class, text);
-        let wait = self.backoff.next();
-        self.metrics.retry_wait_seconds.inc_by(wait.as_secs_f64());
-        sleep(wait).await;
-    }
-
-    fn note(&mut self, class: &'static str, text: &str) {
-        self.attempt += 1;
-        self.metrics.upload_errors.with_label_values(&[class]).inc();
-        self.progress.set_trouble(Some(text.to_owned()));
-        if self.said.insert(class) {
-            tracing::warn!(attempt = self.attempt, class, error = text, "upload failed, trying again");
-        } else {
-            tracing::debug!(attempt = self.attempt, class, error = text, "upload failed again");
-        }
-    }
-
-    /// The end of the series.
-    fn over(&self) {
-        if self.attempt > 0 {
-            tracing::info!(attempts = self.attempt + 1, "upload recovered");
-        }
-        self.progress.set_trouble(None);
-    }
-
-    /// Whether the object that has the key already is this one. Who may not look takes it for this one.
-    async fn compare(&mut self, store: &S, key: &str, body: &Body) -> Delivery {
-        loop {
-            store.ready().await;
-            match store.head(key).await {
-                Ok(Some(stored)) if !stored.is(body) => return Delivery::Conflict,
-                // Gone again means that ClickHouse has read and removed it.
-                Ok(_) => break,
-                Err(error) if matches!(error.next, Next::Unknown | Next::Clock) => self.step(&error).await,
-                Err(_) => break,
-            }
-        }
-        tracing::info!(key, "an earlier attempt had arrived");
-        self.metrics.uploads_confirmed_late.inc();
-        Delivery::Arrived
     }
 }

@@ -12,6 +12,7 @@ mod bad_exporters;
 mod command_line;
 mod credentials;
 mod delivery;
+mod leader_election;
 mod lifecycle;
 mod spool;
 mod upload;

@@ -232,6 +232,16 @@ impl Running {
         self.wait()
     }
 
+    /// Stops it where it is (SIGSTOP), as a node without time for it would.
+    pub fn pause(&self) {
+        signal(&self.child, Signal::STOP);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) {
+        signal(&self.child, Signal::CONT);
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod exporter;
 pub mod exposition;
 pub mod generate;
+pub mod leases;
 pub mod ledger;
 pub mod objects;
 pub mod s3;

@@ -26,7 +26,7 @@ use serde_json::Value;
 pub use environment::Environment;
 pub use problem::Problem;
 
-use crate::admin;
+use crate::{admin, lease};
 
 /// The complete configuration with every key commented, as `agent default-config` prints it.
 pub const DEFAULT: &str = include_str!("../../../deploy/config.yaml");
@@ -50,6 +50,8 @@ pub struct Config {
     pub sinks: sinks::Config,
     /// `ingestion`.
     pub ingestion: Ingestion,
+    /// Section `leader_election`.
+    pub leader_election: lease::Config,
     /// Section `server`.
     pub server: admin::Config,
     /// Whether the agent's own metrics are shipped, as job `agent`.
@@ -212,6 +214,9 @@ fn join_paths(config: &mut Config, directory: &Path) {
     for job in &mut config.pipeline.scrape_configs {
         job.join_paths(directory);
     }
+    if let Some(file) = &mut config.leader_election.kubeconfig_file {
+        *file = directory.join(&*file);
+    }
     let cedana = config.sinks.credentials.cedana.as_mut();
     if let Some(file) = cedana.and_then(|cedana| cedana.auth_token_file.as_mut()) {
         *file = directory.join(&*file);
@@ -255,6 +260,7 @@ fn parse(
     }
     config.cluster_id = cluster_id(&config, environment);
     config.pipeline.own_labels = own_labels(environment);
+    name_candidate(&mut config.leader_election, environment);
     name_writer(&mut config);
     let warnings = sections::warnings(&config, &reveal.variables);
     Ok((config, warnings))
@@ -271,6 +277,13 @@ fn own_labels(environment: &Environment) -> BTreeMap<String, String> {
     let set =
         |(label, variable): (&str, &str)| Some((label.to_owned(), environment.set(variable)?.to_owned()));
     labels.into_iter().filter_map(set).collect()
+}
+
+/// A pod knows its name and namespace.
+fn name_candidate(election: &mut lease::Config, environment: &Environment) {
+    let set = |variable: &str| environment.set(variable).map(str::to_owned);
+    election.identity = election.identity.take().or_else(|| set("POD_NAME"));
+    election.lease_namespace = election.lease_namespace.take().or_else(|| set("POD_NAMESPACE"));
 }
 
 /// A shard is known by its number, wherever its spool is.

@@ -12,13 +12,14 @@ use super::environment::Environment;
 use super::keys::Keys;
 use super::problem::{Path, Problem};
 use super::{Config, Ingestion, Purpose};
-use crate::admin;
+use crate::{admin, lease};
 
 /// All sections, in the order of the data.
-pub(crate) const SECTIONS: [&str; 12] = [
+pub(crate) const SECTIONS: [&str; 13] = [
     "global",
     "scrape_configs",
     "sharding",
+    "leader_election",
     "batch",
     "parquet",
     "limits",
@@ -65,6 +66,7 @@ pub(crate) fn keys() -> Keys {
     keys.add::<pipeline::scrape::GlobalConfig>(&["global"]);
     keys.add::<pipeline::scrape::ScrapeConfig>(&["scrape_configs"]);
     keys.add::<pipeline::scrape::Sharding>(&["sharding"]);
+    keys.add::<lease::Config>(&["leader_election"]);
     keys.add::<pipeline::batch::Config>(&["batch"]);
     keys.add::<pipeline::encode::Config>(&["parquet"]);
     keys.add::<pipeline::Limits>(&["limits"]);
@@ -160,6 +162,7 @@ pub(crate) fn read(tree: &mut Map<String, Value>, decoder: &mut Decoder<'_>, pur
             credentials: section(tree, decoder, "credentials"),
         },
         ingestion: section(tree, decoder, "ingestion"),
+        leader_election: section(tree, decoder, "leader_election"),
         server: section(tree, decoder, "server"),
         internal_metrics: tree
             .remove("internal_metrics")
@@ -243,6 +246,8 @@ fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpo
     }
     say(Path::root("sharding"), config.pipeline.sharding.check());
     say(Path::root("ingestion"), several_writers(config));
+    say(Path::root("leader_election"), config.leader_election.check());
+    say(Path::root("leader_election"), turns_or_shards(config));
     say(Path::root("batch"), config.pipeline.batch.check());
     say(Path::root("parquet"), config.pipeline.parquet.check());
     say(Path::root("limits"), config.pipeline.limits.check());
@@ -260,6 +265,16 @@ fn several_writers(config: &Config) -> Vec<(String, String)> {
                 silently: make one that keeps a pointer per writer (`agent schema` prints its settings), then write \
                 `ingestion: partitioned`";
     vec![(String::new(), text.to_owned())]
+}
+
+/// Agents either take turns at all targets, or share them.
+fn turns_or_shards(config: &Config) -> Vec<(String, String)> {
+    if !config.leader_election.enabled || !config.pipeline.sharding.is_on() {
+        return Vec::new();
+    }
+    let text = "is true, and sharding gives each agent targets of its own, so that those who stand by would leave theirs \
+                alone: keep one of the two";
+    vec![("enabled".to_owned(), text.to_owned())]
 }
 
 /// What is allowed and yet better mended.

@@ -105,6 +105,7 @@ impl Encoder {
         sequence: u64,
     ) -> Result<Encoded, ParquetError> {
         let rows = self.order.place(&batch, table);
+        let last_scrape = batch.last_scrape;
         drop(batch);
         let time_min = rows.timestamps.iter().copied().min().unwrap_or_default();
         let time_max = rows.timestamps.iter().copied().max().unwrap_or_default();
@@ -124,7 +125,7 @@ impl Encoder {
         let bytes = Bytes::from(bytes);
         let crc32 = crc32fast::hash(&bytes);
         let samples = rows.len() as u64;
-        let object = Object { sequence, bytes, samples, time_min, time_max, crc32 };
+        let object = Object { sequence, bytes, samples, time_min, time_max, last_scrape, crc32 };
         Ok(Encoded { object, duplicates: rows.duplicates })
     }
 

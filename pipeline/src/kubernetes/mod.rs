@@ -6,6 +6,7 @@
 
 mod client;
 mod error;
+mod lease;
 mod permission;
 mod server;
 #[cfg(test)]
@@ -13,5 +14,6 @@ mod tests;
 
 pub use self::client::Client;
 pub use self::error::Error;
+pub use self::lease::{Ask, Lease, Leases, Origin, WriteError};
 pub use self::permission::Permission;
 pub use self::server::Server;

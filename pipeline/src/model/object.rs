@@ -2,6 +2,7 @@
 //! beside the units of configuration.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// A sealed batch in its final bytes. The same batch and sequence number give the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +18,20 @@ pub struct Object {
     pub time_min: i64,
     /// Latest sample, milliseconds since the Unix epoch.
     pub time_max: i64,
+    /// Latest scrape, milliseconds since the Unix epoch: when it was due, whatever timestamps its samples have.
+    pub last_scrape: i64,
     /// CRC-32 (IEEE) of `bytes`, computed at sealing and checked at every later step up to the bucket.
     pub crc32: u32,
+}
+
+/// One turn of one agent among several that take turns: which of a Lease's holders it was. Two turns are never equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenure {
+    /// How often the Lease had changed hands.
+    pub transitions: i64,
+    /// When it was taken, microseconds since the Unix epoch by the clock of who took it. Scrapes from then on are theirs.
+    pub acquired: i64,
 }
 
 /// Who writes objects: the part of a key and of the file metadata that tells writers apart.

@@ -170,6 +170,8 @@ pub struct Batch {
     values: Vec<f64>,
     /// Runs of equal timestamps, milliseconds since the Unix epoch: where each run ends, and its timestamp.
     times: Vec<(usize, i64)>,
+    /// Latest scrape in it, milliseconds since the Unix epoch.
+    pub last_scrape: i64,
 }
 
 impl Batch {

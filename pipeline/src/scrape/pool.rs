@@ -2,7 +2,7 @@
 //!
 //! Takes the target groups of every job, gives scrapes. A changed set of groups stops the loops of targets that are gone,
 //! starts those of new ones and leaves the others alone, with their connections. A full queue is back-pressure: the loop
-//! waits, and the scrapes that it misses meanwhile are counted.
+//! waits, and the scrapes that it misses meanwhile are counted. While the gate is closed no loop runs.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -21,12 +21,15 @@ use super::metrics::Metrics;
 use super::schedule::Schedule;
 use super::targets::{self, ActiveTarget, Resolver};
 use super::view::TargetsView;
+use crate::gate::{Gate, Moment, State};
 use crate::model::scrape::{Scrape, ScrapeError};
 use crate::model::target::{Target, TargetSet};
 use crate::model::units::Size;
 
 /// How many targets `scrape_once` asks at a time.
 const ONCE_CONCURRENCY: usize = 16;
+/// What a scrape that is under way gets to end when everything stops. Most take milliseconds.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Reads the wall clock: milliseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -46,6 +49,7 @@ pub enum Error {
 pub struct Pool {
     shared: Shared,
     view: TargetsView,
+    gate: Gate,
 }
 
 /// What every loop has.
@@ -67,7 +71,17 @@ impl Pool {
         clock: Clock,
     ) -> Self {
         let memory = Memory::new(max_body_bytes, metrics.body_waits.clone());
-        Self { shared: Shared { queue, memory, metrics, clock }, view: TargetsView::default() }
+        Self { shared: Shared { queue, memory, metrics, clock }, view: TargetsView::default(), gate: Gate::open() }
+    }
+
+    /// Puts a gate before the targets.
+    pub(crate) fn set_gate(&mut self, gate: Gate) {
+        self.gate = gate;
+    }
+
+    /// The gate before the targets.
+    pub(crate) fn gate(&self) -> Gate {
+        self.gate.clone()
     }
 
     /// The targets as they are now; stays valid while the pool runs.
@@ -88,9 +102,10 @@ impl Pool {
         // Its own token: the first job that fails stops the others.
         let stop_jobs = stop.child_token();
         let mut tasks = JoinSet::new();
+        self.gate.expect_jobs(jobs.len());
         for (position, (job, groups)) in jobs.into_iter().enumerate() {
-            let shared = self.shared.clone();
-            let keeper = JobLoops::new(position, job, shared, self.view.clone(), stop_jobs.clone());
+            let (shared, gate) = (self.shared.clone(), self.gate.clone());
+            let keeper = JobLoops::new(position, job, shared, self.view.clone(), gate, stop_jobs.clone());
             tasks.spawn(keeper.run(groups));
         }
         // From here on only loops hold the queue, which closes when the last of them ends.
@@ -147,7 +162,12 @@ struct JobLoops {
     client: Result<Arc<Client>, ScrapeError>,
     shared: Shared,
     view: TargetsView,
+    gate: Gate,
     stop: CancellationToken,
+    /// Ends every loop at once, with the scrape that is under way.
+    abort: CancellationToken,
+    /// What the gate said last.
+    state: State,
     resolver: Resolver,
     running: HashMap<Identity, Running>,
     tasks: JoinSet<Result<(), Error>>,
@@ -178,6 +198,9 @@ impl Hash for Identity {
 
 struct Running {
     target: Arc<Target>,
+    /// Ends the loop at once.
+    abort: CancellationToken,
+    /// Ends the loop after the scrape that is under way.
     stop: CancellationToken,
 }
 
@@ -187,22 +210,34 @@ impl JobLoops {
         job: ResolvedJob,
         shared: Shared,
         view: TargetsView,
+        mut gate: Gate,
         stop: CancellationToken,
     ) -> Self {
         let client = Client::new(&job);
         let resolver = Resolver::new(&job);
-        let (running, tasks) = (HashMap::new(), JoinSet::new());
-        Self { position, job, client, shared, view, stop, resolver, running, tasks }
+        let (running, tasks, abort) = (HashMap::new(), JoinSet::new(), CancellationToken::new());
+        let state = gate.state();
+        Self { position, job, client, shared, view, gate, stop, abort, state, resolver, running, tasks }
     }
 
     async fn run(mut self, mut set: watch::Receiver<TargetSet>) -> Result<(), Error> {
         let mut may_change = true;
         let mut result = Ok(());
         self.update(&set.borrow_and_update().clone());
+        self.gate.set_idle(self.position, &self.state);
         while result.is_ok() {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
+                state = self.gate.changed() => {
+                    self.state = state;
+                    if state.is_open {
+                        self.update(&set.borrow_and_update().clone());
+                    } else {
+                        result = self.close(state.patience).await;
+                        self.gate.set_idle(self.position, &state);
+                    }
+                }
                 changed = set.changed(), if may_change => match changed {
                     Ok(()) => self.update(&set.borrow_and_update().clone()),
                     // The set as it is now is the last.
@@ -211,13 +246,37 @@ impl JobLoops {
                 Some(ended) = self.tasks.join_next() => result = ended.unwrap_or_else(|e| Err(Error::Loop(e))),
             }
         }
+        let stopping = self.stop.is_cancelled();
         self.stop.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            let ended = ended.unwrap_or_else(|e| Err(Error::Loop(e)));
-            // A queue that closes while everything stops is no failure.
-            result =
-                result.and(ended.or_else(|e| if matches!(e, Error::QueueClosed) { Ok(()) } else { Err(e) }));
+        let closed = self.close(if stopping { STOP_PATIENCE } else { Duration::ZERO }).await;
+        // A queue that closes while everything stops is no failure.
+        result.and(closed.or_else(|e| if matches!(e, Error::QueueClosed) { Ok(()) } else { Err(e) }))
+    }
+
+    /// Ends all loops. Scrapes under way may end within `patience`; those that do are still sent.
+    async fn close(&mut self, patience: Duration) -> Result<(), Error> {
+        self.running.values().for_each(|one| one.stop.cancel());
+        let abort = self.abort.clone();
+        let too_long = async {
+            tokio::time::sleep(patience).await;
+            abort.cancel();
+            std::future::pending::<()>().await;
+        };
+        let mut result = Ok(());
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                let ended = ended.unwrap_or_else(|e| Err(Error::Loop(e)));
+                if result.is_ok() {
+                    result = ended;
+                }
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            () = too_long => {}
         }
+        self.abort = CancellationToken::new();
+        self.running.clear();
         result
     }
 
@@ -230,10 +289,11 @@ impl JobLoops {
             let identity = Identity { active: active.clone(), limit_exceeded };
             let (identity, one) = match self.running.remove_entry(&identity) {
                 Some(kept) => kept,
-                None => {
+                None if self.state.is_open => {
                     let one = self.start(active, limit_exceeded);
                     (identity, one)
                 }
+                None => continue,
             };
             // The one that runs knows how its last scrape went.
             active.target = Arc::clone(&one.target);
@@ -241,19 +301,23 @@ impl JobLoops {
         }
         let gone = std::mem::replace(&mut self.running, running);
         for one in gone.into_values() {
-            one.stop.cancel();
+            one.abort.cancel();
         }
+        // Later loops are of new targets, which nobody had before.
+        self.state.from = None;
         self.view.replace(self.position, targets, &self.shared.metrics);
     }
 
     fn start(&mut self, active: &ActiveTarget, limit_exceeded: Option<u64>) -> Running {
         let target = Arc::clone(&active.target);
-        let stop = self.stop.child_token();
+        let abort = self.abort.child_token();
+        let stop = abort.child_token();
         let fetcher = fetcher(&self.job, &self.client, active, limit_exceeded, &self.shared.memory);
         let one = TargetLoop { target: Arc::clone(&target), fetcher, shared: self.shared.clone() };
-        let (interval, stopped) = (active.interval, stop.clone());
-        self.tasks.spawn(async move { one.run(interval, &stopped).await });
-        Running { target, stop }
+        let (interval, from) = (active.interval, self.state.from);
+        let (aborted, stopped) = (abort.clone(), stop.clone());
+        self.tasks.spawn(async move { one.run(interval, from, &stopped, &aborted).await });
+        Running { target, abort, stop }
     }
 }
 
@@ -278,18 +342,25 @@ struct TargetLoop {
 }
 
 impl TargetLoop {
-    /// Scrapes until `stop`. A scrape that is under way then is given up; one that is complete is still sent.
-    async fn run(mut self, interval: Duration, stop: &CancellationToken) -> Result<(), Error> {
+    /// Scrapes until `stop`, or `abort`, at which a scrape that is under way is given up. What is complete is still sent.
+    async fn run(
+        mut self,
+        interval: Duration,
+        from: Option<Moment>,
+        stop: &CancellationToken,
+        abort: &CancellationToken,
+    ) -> Result<(), Error> {
         let clock = Arc::clone(&self.shared.clock);
         let hash = self.target.labels_hash ^ xxhash_rust::xxh3::xxh3_64(self.target.url.as_bytes());
-        let mut schedule = Schedule::new(hash, interval, Instant::now(), clock());
+        let from = from.unwrap_or_else(|| Moment { at: Instant::now(), time: clock() });
+        let mut schedule = Schedule::new(hash, interval, from.at, from.time);
         loop {
-            let next = async {
-                tokio::time::sleep_until(schedule.due()).await;
-                let time = schedule.timestamp(Instant::now(), clock());
-                self.scrape(time).await
-            };
-            let Some(scrape) = stop.run_until_cancelled(next).await else { return Ok(()) };
+            let is_due = tokio::time::sleep_until(schedule.due());
+            if stop.run_until_cancelled(is_due).await.is_none() {
+                return Ok(());
+            }
+            let time = schedule.timestamp(Instant::now(), clock());
+            let Some(scrape) = abort.run_until_cancelled(self.scrape(time)).await else { return Ok(()) };
             let reason = self.send(scrape).await?;
             let missed = schedule.advance(Instant::now(), clock());
             if missed > 0 {

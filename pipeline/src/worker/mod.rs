@@ -3,12 +3,15 @@
 //! The worker owns all series, the open batch and the encoder, and runs on one thread. It looks at no clock and does
 //! no I/O: `now` is an argument.
 
+mod thread;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use crate::batch::Batcher;
 use crate::encode::Encoder;
+use crate::gate::stretch;
 use crate::intern::TargetSeries;
 use crate::metrics::{Metrics, reason};
 use crate::model::labels::Labels;
@@ -19,6 +22,8 @@ use crate::model::target::{Health, LastScrape, Target};
 use crate::parse::{self, Cache, Reading, Secret};
 use crate::report::{self, Report, ReportSeries};
 use crate::{Limits, batch};
+
+pub(crate) use thread::run;
 
 /// What a worker is told once.
 #[derive(Debug)]
@@ -93,6 +98,7 @@ impl Worker {
             report.body_size_bytes = -1.0;
         }
         state.report.push(&report, time, &mut self.batcher.open);
+        self.batcher.open.last_scrape = self.batcher.open.last_scrape.max(time);
         self.metrics.samples_reported.inc_by(report::NAMES.len() as u64);
         self.batcher.touched(now);
         self.metrics.batch_samples.set(gauge(self.batcher.open.len()));
@@ -114,6 +120,18 @@ impl Worker {
                 first_bad_line: reading.first_bad,
             },
         );
+    }
+
+    /// Whether the open batch has to become an object before a scrape of this time is taken, because the two may turn out to
+    /// belong to different agents.
+    pub(crate) fn is_cut(&self, time: i64, ours_until: i64) -> bool {
+        let open = &self.batcher.open;
+        !open.is_empty() && stretch(open.last_scrape, ours_until) < stretch(time, ours_until)
+    }
+
+    /// The sequence number of the next object.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence
     }
 
     /// Whether the open batch has to become an object.

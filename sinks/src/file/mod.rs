@@ -78,7 +78,10 @@ impl Store for Directory {
     async fn head(&self, key: &str) -> Result<Option<Stored>, Error> {
         let key = key.to_owned();
         self.on_disk("read", move |dir| match fs::read(dir.join(key)) {
-            Ok(bytes) => Ok(Some(Stored { size: bytes.len() as u64, crc32: Some(crc32fast::hash(&bytes)) })),
+            Ok(bytes) => {
+                let crc32 = Some(crc32fast::hash(&bytes));
+                Ok(Some(Stored { size: bytes.len() as u64, crc32, modified: None }))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         })

@@ -249,7 +249,8 @@ impl Store for S3 {
         match sent {
             Ok(Ok(answer)) => {
                 let size = answer.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
-                Ok(Some(Stored { size, crc32: answer.checksum_crc32().and_then(crc32) }))
+                let modified = answer.last_modified().map(|time| time.secs());
+                Ok(Some(Stored { size, crc32: answer.checksum_crc32().and_then(crc32), modified }))
             }
             Ok(Err(error)) if error.as_service_error().is_some_and(|e| e.is_not_found()) => Ok(None),
             Ok(Err(error)) => Err(request.failed(&error)),

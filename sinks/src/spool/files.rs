@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use pipeline::model::object::EXTENSION;
+use pipeline::model::object::{EXTENSION, Tenure};
 use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
@@ -33,12 +33,28 @@ pub(super) struct Name {
     pub samples: u64,
     /// CRC-32 of its bytes.
     pub crc32: u32,
+    /// Set while it is not known whose the object is.
+    pub undecided: Option<Undecided>,
+}
+
+/// What decides later whose an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Undecided {
+    /// The turn that it was scraped in.
+    pub tenure: Tenure,
+    /// Its latest scrape, milliseconds since the Unix epoch.
+    pub last_scrape: i64,
 }
 
 impl Name {
-    /// `{sequence:010}.{samples}.{crc32:08x}.parquet`
+    /// `{sequence:010}.{samples}.{crc32:08x}.parquet`; while undecided,
+    /// `{sequence:010}.{samples}.{crc32:08x}.{transitions}_{acquired}_{last scrape}.parquet`.
     pub(super) fn text(self) -> String {
-        format!("{:010}.{}.{:08x}.{EXTENSION}", self.sequence, self.samples, self.crc32)
+        let Self { sequence, samples, crc32, undecided } = self;
+        let undecided = undecided.map_or(String::new(), |Undecided { tenure, last_scrape }| {
+            format!("{}_{}_{last_scrape}.", tenure.transitions, tenure.acquired)
+        });
+        format!("{sequence:010}.{samples}.{crc32:08x}.{undecided}{EXTENSION}")
     }
 
     /// Reads a name as written by `text`; anything else is `None`.
@@ -48,8 +64,18 @@ impl Name {
             sequence: parts.next()?.parse().ok()?,
             samples: parts.next()?.parse().ok()?,
             crc32: u32::from_str_radix(parts.next()?, 16).ok()?,
+            undecided: parts.next().and_then(Undecided::parse),
         };
         (name.text() == text).then_some(name)
+    }
+}
+
+impl Undecided {
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split('_').map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        let tenure = Tenure { transitions: next()?, acquired: next()? };
+        Some(Self { tenure, last_scrape: next()? })
     }
 }
 
@@ -113,6 +139,12 @@ pub(super) fn write(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     renamed.and_then(|()| File::open(dir)?.sync_all())
 }
 
+/// Gives a file another name, durably.
+pub(super) fn rename(dir: &Path, from: &str, to: &str) -> io::Result<()> {
+    fs::rename(dir.join(from), dir.join(to))?;
+    File::open(dir)?.sync_all()
+}
+
 /// Sets a file aside under a name that says why, and keeps the number of such files bounded.
 pub(super) fn set_aside(dir: &Path, name: &str, ending: &str) -> io::Result<()> {
     fs::rename(dir.join(name), dir.join(format!("{name}{ending}")))?;
@@ -155,7 +187,7 @@ mod tests {
     fn only_the_newest_files_set_aside_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         for sequence in 0..40 {
-            let name = Name { sequence, samples: 1, crc32: 0 }.text();
+            let name = Name { sequence, samples: 1, crc32: 0, undecided: None }.text();
             write(dir.path(), &name, b"x").unwrap();
             set_aside(dir.path(), &name, REJECTED).unwrap();
         }
@@ -164,8 +196,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_says_what_was_written(sequence: u64, samples: u64, crc32: u32) {
-            let name = Name { sequence, samples, crc32 };
+        fn a_name_says_what_was_written(
+            sequence: u64,
+            samples: u64,
+            crc32: u32,
+            undecided: Option<(i64, i64, i64)>,
+        ) {
+            let undecided = undecided.map(|(transitions, acquired, last_scrape)| {
+                Undecided { tenure: Tenure { transitions, acquired }, last_scrape }
+            });
+            let name = Name { sequence, samples, crc32, undecided };
             prop_assert_eq!(Name::parse(&name.text()), Some(name));
         }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use pipeline::model::object::Tenure;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, files};
@@ -36,6 +37,9 @@ pub(crate) struct InFlight {
     pub key: String,
     /// Whether it is known that another writer's object has this key, so that nothing of ours was stored there.
     pub conflict: bool,
+    /// The turn in which the key was given; `None` for a single agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenure: Option<Tenure>,
 }
 
 /// The file: the state with its checksum.

@@ -1,6 +1,6 @@
 //! Uploading into a scripted store, under paused time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::spool::tests::{NOW, config, metrics, object};
-use crate::store::{Receipt, Stored};
+use crate::store::{Error, Receipt, Stored};
 
 /// What the store does with one PUT.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,8 @@ struct Memory {
     /// Of the server, when the store was made.
     clock: i64,
     objects: BTreeMap<String, Body>,
+    /// When each was stored, by the server's clock.
+    times: BTreeMap<String, i64>,
     /// Keys in the order in which they arrived.
     arrived: Vec<String>,
     /// Every PUT: key, condition, seconds since the store was made.
@@ -50,6 +52,7 @@ impl Scripted {
             head: None,
             clock: NOW,
             objects: BTreeMap::new(),
+            times: BTreeMap::new(),
             arrived: Vec::new(),
             attempts: Vec::new(),
             refreshes: 0,
@@ -93,13 +96,19 @@ impl Store for Scripted {
             return Err(failure(Next::Exists));
         }
         memory.objects.insert(key.to_owned(), body.clone());
+        let time = memory.clock + elapsed as i64;
+        memory.times.insert(key.to_owned(), time);
         memory.arrived.push(key.to_owned());
         if matches!(step, Step::Lost) { Err(failure(Next::Unknown)) } else { Ok(Receipt::default()) }
     }
 
     async fn head(&self, key: &str) -> Result<Option<Stored>, Error> {
         let memory = self.lock();
-        let stored = |body: &Body| Stored { size: body.bytes.len() as u64, crc32: Some(body.crc32) };
+        let stored = |body: &Body| Stored {
+            size: body.bytes.len() as u64,
+            crc32: Some(body.crc32),
+            modified: memory.times.get(key).copied(),
+        };
         memory.head.map_or_else(|| Ok(memory.objects.get(key).map(stored)), |next| Err(failure(next)))
     }
 
@@ -136,10 +145,20 @@ async fn live(dir: &Path, store: &Arc<Scripted>, sequences: &[u64], patience: Du
     for sequence in sequences {
         spool.add(&object(*sequence)).await.unwrap();
     }
-    let uploader =
-        Uploader::new(Arc::clone(store), Arc::clone(&spool), Arc::clone(&progress), Arc::clone(&metrics));
+    let uploader = uploader(store, &spool, &progress, &metrics, Turn::always());
     let _ = tokio::time::timeout(patience, uploader.run(std::future::ready(()))).await;
     Life { metrics, progress, left: spool.status().objects }
+}
+
+fn uploader(
+    store: &Arc<Scripted>,
+    spool: &Arc<Spool>,
+    progress: &Arc<Progress>,
+    metrics: &Arc<Metrics>,
+    turn: watch::Receiver<Turn>,
+) -> Uploader<Scripted> {
+    let (spool, progress, metrics) = (Arc::clone(spool), Arc::clone(progress), Arc::clone(metrics));
+    Uploader::new(Arc::clone(store), spool, progress, metrics, turn, watch::channel(false).0)
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
