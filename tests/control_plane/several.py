@@ -44,6 +44,8 @@ def chart(suite, values):
     """The chart's objects with a faster built-in configuration; what the pods need is applied."""
     text = BUILT_IN.read_text("utf-8").replace("scrape_interval: 15s", "scrape_interval: 2s")
     text = text.replace("scrape_interval: 30s", "scrape_interval: 2s").replace("scrape_interval: 60s", "scrape_interval: 3s")
+    if "leader_election" not in text:
+        text += "\nleader_election:\n  enabled: ${LEADER_ELECTION:-false}\n"
     text += f"\nbatch:\n  max_age: {MAX_AGE}s\n"
     file = suite.work / "fast.yaml"
     file.write_text(text, "utf-8")
