@@ -183,9 +183,16 @@ mod tests {
 
     #[test]
     fn time_is_cut_where_somebody_else_may_begin() {
-        for (time, expected) in
-            [(i64::MIN, 0), (999, 0), (1_000, 1), (1_999, 1), (2_000, 2), (30_999, 30), (31_000, 31), (99_000, 31)]
-        {
+        for (time, expected) in [
+            (i64::MIN, 0),
+            (999, 0),
+            (1_000, 1),
+            (1_999, 1),
+            (2_000, 2),
+            (30_999, 30),
+            (31_000, 31),
+            (99_000, 31),
+        ] {
             assert_eq!(stretch(time, 1_000), expected, "{time}");
         }
         assert_eq!((stretch(i64::MAX - 1, i64::MAX), stretch(5, i64::MIN)), (0, 31));

@@ -200,7 +200,10 @@ impl Agent {
     fn apply(&mut self, wall: i64) {
         match self.machine.held {
             Some(held) => {
-                self.claim(Claim::Holding { tenure: held.tenure, ours_until: held.ours_until.div_euclid(1_000) });
+                self.claim(Claim::Holding {
+                    tenure: held.tenure,
+                    ours_until: held.ours_until.div_euclid(1_000),
+                });
                 if self.machine.handing_over.is_some() {
                     self.scraping = None;
                     self.seal();
@@ -544,8 +547,12 @@ fn troubles() -> impl Strategy<Value = Vec<Trouble>> {
         2 => Just(Kind::Dead),
         1 => Just(Kind::NoStore),
     ];
-    let one = (0_i64..600, 0_usize..3, kind, 1_i64..800)
-        .prop_map(|(after, agent, kind, lasts)| Trouble { after, agent, kind, lasts });
+    let one = (0_i64..600, 0_usize..3, kind, 1_i64..800).prop_map(|(after, agent, kind, lasts)| Trouble {
+        after,
+        agent,
+        kind,
+        lasts,
+    });
     proptest::collection::vec(one, 0..10)
 }
 

@@ -19,7 +19,15 @@ pub(crate) fn config(dir: &Path, bytes_max: u64) -> Config {
 /// An object of ten bytes with ten samples.
 pub(crate) fn object(sequence: u64) -> Object {
     let bytes = Bytes::from(format!("{sequence:010}"));
-    Object { sequence, samples: 10, time_min: 0, time_max: 0, last_scrape: 0, crc32: crc32fast::hash(&bytes), bytes }
+    Object {
+        sequence,
+        samples: 10,
+        time_min: 0,
+        time_max: 0,
+        last_scrape: 0,
+        crc32: crc32fast::hash(&bytes),
+        bytes,
+    }
 }
 
 fn open(dir: &Path, bytes_max: u64, metrics: &Arc<Metrics>) -> (Spool, Lock) {
@@ -123,7 +131,10 @@ async fn numbers_are_not_used_again() {
     let (spool, lock) = open(dir.path(), 1000, &metrics);
     let first = spool.writer().next_sequence;
     spool.add(&object(first + 5)).await.unwrap();
-    spool.record(InFlight { sequence: first + 5, key: "k".into(), conflict: false, tenure: None }).await.unwrap();
+    spool
+        .record(InFlight { sequence: first + 5, key: "k".into(), conflict: false, tenure: None })
+        .await
+        .unwrap();
     spool.delivered(first + 5).await;
     drop((spool, lock));
     let (spool, lock) = open(dir.path(), 1000, &metrics);
