@@ -17,6 +17,10 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("
 /// What is logged where nothing is said.
 pub const LEVEL_DEFAULT: &str = "info";
 
+/// Kubernetes' client logs each failed request by itself, and without saying which. Discovery and the Lease log what changed,
+/// so that these are off unless they are asked for by name.
+const QUIET: &str = "kube_client=off,kube_runtime=off";
+
 /// Starts logging at `level`, which may be a whole filter such as `info,pipeline=debug`.
 ///
 /// # Errors
@@ -29,7 +33,9 @@ pub fn log_to_stderr(level: &str) -> Result<(), String> {
     if let Some(part) = level.split(',').find(|part| !is_level(part)) {
         return Err(refused(&format!("{part:?} is neither a level nor PART=LEVEL")));
     }
-    let filter = EnvFilter::try_new(level).map_err(|error| refused(&error.to_string()))?;
+    // What stands later wins over what it repeats.
+    let filter =
+        EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|error| refused(&error.to_string()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start, as in tests, is no error: the first keeps logging.
     let _ = if std::io::stderr().is_terminal() {

@@ -155,6 +155,13 @@ class Fleet:
             one.gone = time.time()
         return endpoint
 
+    def bury(self):
+        """Endpoints that are gone are forgotten."""
+        gone = [endpoint for endpoint in self.stand_ins.endpoints if getattr(endpoint, "gone", None)]
+        for endpoint in gone:
+            self.stand_ins.end(endpoint)
+            self.stand_ins.endpoints.remove(endpoint)
+
     def expected(self):
         """`{(job, instance): node}` of everything that must be scraped now."""
         found = {(e.job, e.instance): e.node for e in self.stand_ins.endpoints if not getattr(e, "gone", None)}

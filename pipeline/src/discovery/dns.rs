@@ -74,7 +74,7 @@ impl Names {
             entries.iter().filter_map(|entry| target(name, entry, self.config.port)).collect();
         // Servers shuffle their answers to spread load.
         targets.sort_by(|a, b| a.value("__address__").cmp(b.value("__address__")));
-        let group = TargetGroup { source: name.to_owned(), targets, labels: Labels::default() };
+        let group = TargetGroup { source: name.to_owned(), targets, ..TargetGroup::default() };
         if self.known.get(name).is_none_or(|known| **known != group) {
             self.known.insert(name.to_owned(), Arc::new(group));
         }

@@ -57,6 +57,7 @@ pub(super) fn parse(
             source: format!("{source}:{number}"),
             targets: group.targets.iter().map(|t| Labels::from_pairs([("__address__", t)])).collect(),
             labels: Labels::from_pairs(&labels),
+            ..TargetGroup::default()
         })
     };
     Ok(groups.unwrap_or_default().into_iter().enumerate().map(group).collect())

@@ -15,6 +15,21 @@ pub struct TargetGroup {
     pub targets: Vec<Labels>,
     /// Labels that all targets of the group share.
     pub labels: Labels,
+    /// More of them, which others hold as well; they lie below `labels`.
+    pub shared: Option<Arc<Labels>>,
+    /// Labels of single targets that others hold as well, by the position of the target; they lie below its own. Empty
+    /// where no target has any.
+    pub shared_by_target: Box<[Option<Arc<Labels>>]>,
+}
+
+impl TargetGroup {
+    /// Sets in `labels` those of the target at `position`: the group's and its own.
+    pub(crate) fn write(&self, position: usize, labels: &mut LabelsBuilder) {
+        let shared_by_target = self.shared_by_target.get(position).and_then(Option::as_deref);
+        let layers =
+            [self.shared.as_deref(), Some(&self.labels), shared_by_target, self.targets.get(position)];
+        layers.into_iter().flatten().for_each(|layer| labels.extend(layer));
+    }
 }
 
 /// All targets of a job, as its sources of discovery see them now.
@@ -65,10 +80,7 @@ impl Discovered {
     pub(crate) fn write(&self, labels: &mut LabelsBuilder) {
         labels.clear();
         labels.extend(&self.defaults);
-        labels.extend(&self.group.labels);
-        if let Some(own) = self.group.targets.get(self.position) {
-            labels.extend(own);
-        }
+        self.group.write(self.position, labels);
     }
 }
 

@@ -106,6 +106,7 @@ impl ScrapeConfig {
             source: format!("static/{position}"),
             targets: group.targets.iter().map(|t| Labels::from_pairs([("__address__", t)])).collect(),
             labels: Labels::from_pairs(&group.labels),
+            ..TargetGroup::default()
         };
         self.static_configs.iter().enumerate().map(group).collect()
     }

@@ -26,6 +26,7 @@ pub(super) struct Job {
     pub(super) meta: Meta,
 }
 
+/// Only the owner is of interest; there may be thousands of them.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct OnlyMeta {
@@ -33,27 +34,15 @@ struct OnlyMeta {
     metadata: Meta,
 }
 
-impl OnlyMeta {
-    /// Only the owner is of interest; there may be thousands of them.
-    fn without_labels(self) -> Meta {
-        Meta {
-            namespace: self.metadata.namespace,
-            name: self.metadata.name,
-            controller: self.metadata.controller,
-            ..Meta::default()
-        }
-    }
-}
-
 impl From<OnlyMeta> for ReplicaSet {
     fn from(whole: OnlyMeta) -> Self {
-        Self { meta: whole.without_labels() }
+        Self { meta: whole.metadata.without_labels() }
     }
 }
 
 impl From<OnlyMeta> for Job {
     fn from(whole: OnlyMeta) -> Self {
-        Self { meta: whole.without_labels() }
+        Self { meta: whole.metadata.without_labels() }
     }
 }
 

@@ -84,41 +84,65 @@ impl Object for Endpoints {
     }
 }
 
-/// Pods behind endpoints, and which of their ports have a target.
+/// The targets of endpoints on their way to a group, and the pods behind them.
 #[derive(Default)]
-pub(super) struct SeenPods(Vec<(Arc<Pod>, Vec<i32>)>);
+pub(super) struct Targets {
+    targets: Vec<Labels>,
+    shared: Vec<Option<Arc<Labels>>>,
+    /// Each pod, and which of its ports have a target.
+    pods: Vec<(Arc<Pod>, Vec<i32>)>,
+}
 
-impl SeenPods {
+impl Targets {
+    /// Adds the target of an endpoint with its pod, if it has one.
+    pub(super) fn add(
+        &mut self,
+        mut labels: LabelsBuilder,
+        pod: Option<&Arc<Pod>>,
+        port: Option<i32>,
+        look: &mut Look<'_>,
+    ) {
+        if let Some(pod) = pod {
+            pod.set_makers(&mut labels, look);
+            self.see(pod, port);
+        }
+        self.push(&labels, pod.map(|pod| &**pod));
+    }
+
+    fn push(&mut self, labels: &LabelsBuilder, pod: Option<&Pod>) {
+        self.targets.push(labels.build());
+        self.shared.push(pod.map(|pod| Arc::clone(&pod.labels)));
+    }
+
     /// Notes that `port` of `pod` has a target.
-    pub(super) fn add(&mut self, pod: &Arc<Pod>, port: Option<i32>) {
+    fn see(&mut self, pod: &Arc<Pod>, port: Option<i32>) {
         let same =
             |seen: &Pod| (&seen.meta.namespace, &seen.meta.name) == (&pod.meta.namespace, &pod.meta.name);
-        let known = self.0.iter_mut().find(|(seen, _)| same(seen));
-        match known {
+        match self.pods.iter_mut().find(|(seen, _)| same(seen)) {
             Some((_, ports)) => ports.extend(port),
-            None => self.0.push((Arc::clone(pod), port.into_iter().collect())),
+            None => self.pods.push((Arc::clone(pod), port.into_iter().collect())),
         }
     }
 
-    /// A target for each port of these pods that no endpoint covers.
-    pub(super) fn other_ports(self, look: &mut Look<'_>) -> Vec<Labels> {
-        let mut targets = Vec::new();
-        for (pod, covered) in self.0.iter().filter(|(pod, _)| !pod.ip.is_empty()) {
-            for (container, port) in pod.ports().filter(|(_, port)| !covered.contains(&port.number)) {
+    /// The group, with a target more for each port of the pods that no endpoint covers.
+    pub(super) fn into_group(mut self, source: String, labels: Labels, look: &mut Look<'_>) -> TargetGroup {
+        for (pod, covered) in std::mem::take(&mut self.pods) {
+            let open = pod.ports().filter(|(_, port)| !pod.ip.is_empty() && !covered.contains(&port.number));
+            for (container, port) in open {
                 let mut labels = LabelsBuilder::default();
                 labels.set(ADDRESS, &join_host_port(&pod.ip, port.number));
                 set_port(&mut labels, container, port);
-                pod.set_labels(&mut labels, look);
-                targets.push(labels.build());
+                pod.set_makers(&mut labels, look);
+                self.push(&labels, Some(&pod));
             }
         }
-        targets
+        let shared_by_target = self.shared.into_boxed_slice();
+        TargetGroup { source, targets: self.targets, labels, shared: None, shared_by_target }
     }
 }
 
-/// Sets the labels of a pod behind an endpoint, and those of its container that has the port.
-pub(super) fn set_pod(labels: &mut LabelsBuilder, pod: &Pod, port: Option<i32>, look: &mut Look<'_>) {
-    pod.set_labels(labels, look);
+/// Sets the labels of the container that has a port.
+pub(super) fn set_container(labels: &mut LabelsBuilder, pod: &Pod, port: Option<i32>) {
     for container in &pod.containers {
         let own = container.ports.iter().find(|own| Some(own.number) == port);
         if let Some(own) = own {
@@ -137,19 +161,18 @@ pub(super) fn group(endpoints: &Arc<Endpoints>, look: &mut Look<'_>) -> TargetGr
     }
     set_meta(&mut labels, "endpoints", meta);
     look.attach_namespace(&mut labels, &meta.namespace);
-    let (mut targets, mut seen) = (Vec::new(), SeenPods::default());
+    let mut targets = Targets::default();
     for subset in subsets {
         for port in &subset.ports {
             let ready = subset.addresses.iter().map(|address| (address, true));
             let all = ready.chain(subset.not_ready_addresses.iter().map(|address| (address, false)));
-            targets.extend(all.map(|(address, ready)| target(address, port, ready, &mut seen, look)));
+            all.for_each(|(address, ready)| add_target(&mut targets, address, port, ready, look));
         }
     }
-    targets.extend(seen.other_ports(look));
-    TargetGroup { source: format!("endpoints/{}", meta.key()), targets, labels: labels.build() }
+    targets.into_group(format!("endpoints/{}", meta.key()), labels.build(), look)
 }
 
-fn target(address: &Address, port: &Port, ready: bool, seen: &mut SeenPods, look: &mut Look<'_>) -> Labels {
+fn add_target(targets: &mut Targets, address: &Address, port: &Port, ready: bool, look: &mut Look<'_>) {
     let mut labels = LabelsBuilder::default();
     labels.set(ADDRESS, &join_host_port(&address.ip, port.number));
     set(&mut labels, "endpoint_port_name", &port.name);
@@ -167,13 +190,13 @@ fn target(address: &Address, port: &Port, ready: bool, seen: &mut SeenPods, look
     } else if let Some(reference) = reference.filter(|reference| &*reference.kind == "Node") {
         look.attach_node(&mut labels, &reference.name);
     }
-    if let Some(pod) = reference.and_then(|reference| reference.pod(look)) {
-        set_pod(&mut labels, &pod, Some(port.number), look);
+    let pod = reference.and_then(|reference| reference.pod(look));
+    if let Some(pod) = &pod {
+        set_container(&mut labels, pod, Some(port.number));
         if !labels.get("__meta_kubernetes_pod_container_name").is_empty() {
             // Here Prometheus takes the protocol of the endpoint, in slices that of the container.
             set(&mut labels, "pod_container_port_protocol", &port.protocol);
         }
-        seen.add(&pod, Some(port.number));
     }
-    labels.build()
+    targets.add(labels, pod.as_ref(), Some(port.number), look);
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::endpoints::{Reference, SeenPods, set_pod};
+use super::endpoints::{Reference, Targets, set_container};
 use super::labels::{ADDRESS, join_host_port, sanitize, set, set_meta, yes_or_no};
 use super::look::Look;
 use super::object::{Meta, Object, Pairs, or_default};
-use crate::model::labels::{Labels, LabelsBuilder};
+use crate::model::labels::LabelsBuilder;
 use crate::model::target::TargetGroup;
 
 /// The label in which a slice names its service.
@@ -84,29 +84,21 @@ pub(super) fn group(slice: &Arc<EndpointSlice>, look: &mut Look<'_>) -> TargetGr
         service.set_labels(&mut labels);
     }
     look.attach_namespace(&mut labels, &meta.namespace);
-    let mut targets = Vec::new();
+    let mut targets = Targets::default();
     // Otherwise the endpoints of a service with two families would be there twice.
     if !service.is_some_and(|service| service.is_secondary(address_type)) {
-        let mut seen = SeenPods::default();
         for endpoint in endpoints {
             for port in ports {
                 for address in &endpoint.addresses {
-                    targets.push(target(address, endpoint, port, &mut seen, look));
+                    add_target(&mut targets, address, endpoint, port, look);
                 }
             }
         }
-        targets.extend(seen.other_ports(look));
     }
-    TargetGroup { source: format!("endpointslice/{}", meta.key()), targets, labels: labels.build() }
+    targets.into_group(format!("endpointslice/{}", meta.key()), labels.build(), look)
 }
 
-fn target(
-    address: &str,
-    endpoint: &Endpoint,
-    port: &Port,
-    seen: &mut SeenPods,
-    look: &mut Look<'_>,
-) -> Labels {
+fn add_target(targets: &mut Targets, address: &str, endpoint: &Endpoint, port: &Port, look: &mut Look<'_>) {
     let mut labels = LabelsBuilder::default();
     match port.number {
         Some(number) => {
@@ -150,9 +142,9 @@ fn target(
     } else if let Some(node) = &endpoint.node_name {
         look.attach_node(&mut labels, node);
     }
-    if let Some(pod) = reference.and_then(|reference| reference.pod(look)) {
-        set_pod(&mut labels, &pod, port.number, look);
-        seen.add(&pod, port.number);
+    let pod = reference.and_then(|reference| reference.pod(look));
+    if let Some(pod) = &pod {
+        set_container(&mut labels, pod, port.number);
     }
-    labels.build()
+    targets.add(labels, pod.as_ref(), port.number, look);
 }

@@ -92,7 +92,12 @@ pub(super) fn group(ingress: &Arc<Ingress>, look: &mut Look<'_>) -> TargetGroup 
     set_meta(&mut labels, "ingress", meta);
     look.attach_namespace(&mut labels, &meta.namespace);
     let targets = spec.rules.iter().flat_map(|rule| rule_targets(rule, &spec.tls)).collect();
-    TargetGroup { source: format!("ingress/{}", meta.key()), targets, labels: labels.build() }
+    TargetGroup {
+        source: format!("ingress/{}", meta.key()),
+        targets,
+        labels: labels.build(),
+        ..TargetGroup::default()
+    }
 }
 
 fn rule_targets(rule: &Rule, tls: &[Tls]) -> Vec<Labels> {

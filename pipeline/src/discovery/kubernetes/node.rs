@@ -134,5 +134,5 @@ pub(super) fn group(node: &Arc<Node>) -> TargetGroup {
         sanitize(&address.kind, &mut name);
         set(&mut target, &name, &address.address);
     }
-    TargetGroup { source, targets: vec![target.build()], labels: labels.build() }
+    TargetGroup { source, targets: vec![target.build()], labels: labels.build(), ..TargetGroup::default() }
 }

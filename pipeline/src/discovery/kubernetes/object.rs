@@ -90,6 +90,11 @@ impl Meta {
     pub(super) fn key(&self) -> Name {
         Name { namespace: self.namespace.clone(), name: self.name.clone() }
     }
+
+    /// Only what says which object it is, and whose.
+    pub(super) fn without_labels(self) -> Self {
+        Self { namespace: self.namespace, name: self.name, controller: self.controller, ..Self::default() }
+    }
 }
 
 #[derive(serde::Deserialize)]

@@ -14,12 +14,13 @@ use crate::model::target::TargetGroup;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Whole")]
 pub(super) struct Pod {
+    /// Without labels and annotations, which are in `labels`.
     pub(super) meta: Meta,
-    pub(super) node: Box<str>,
+    node: Box<str>,
     pub(super) ip: Box<str>,
-    host_ip: Box<str>,
-    phase: Box<str>,
-    ready: Box<str>,
+    /// The labels that all targets of the pod have, as far as the pod itself knows them. They are most of what a pod costs,
+    /// and so its targets share them.
+    pub(super) labels: Arc<Labels>,
     /// Init containers last.
     pub(super) containers: Box<[Container]>,
 }
@@ -133,14 +134,28 @@ impl From<Whole> for Pod {
         let main = spec.containers.into_iter().map(|one| container(false, &status.container_statuses, one));
         let init =
             spec.init_containers.into_iter().map(|one| container(true, &status.init_container_statuses, one));
+        let mut labels = LabelsBuilder::default();
+        set(&mut labels, "pod_ip", &status.pod_ip);
+        set(
+            &mut labels,
+            "pod_ready",
+            &ready.map_or("unknown".to_owned(), |ready| ready.status.to_lowercase()),
+        );
+        set(&mut labels, "pod_phase", &status.phase);
+        set(&mut labels, "pod_node_name", &spec.node_name);
+        set(&mut labels, "pod_host_ip", &status.host_ip);
+        set(&mut labels, "pod_uid", &metadata.uid);
+        set_meta(&mut labels, "pod", &metadata);
+        if let Some((kind, name)) = metadata.controller.as_deref() {
+            set(&mut labels, "pod_controller_kind", kind);
+            set(&mut labels, "pod_controller_name", name);
+        }
         Self {
             containers: main.chain(init).collect(),
-            meta: metadata,
+            meta: metadata.without_labels(),
             node: spec.node_name,
             ip: status.pod_ip,
-            host_ip: status.host_ip,
-            phase: status.phase,
-            ready: ready.map_or("unknown".into(), |ready| ready.status.to_lowercase().into_boxed_str()),
+            labels: Arc::new(labels.build()),
         }
     }
 }
@@ -157,18 +172,9 @@ impl Object for Pod {
 }
 
 impl Pod {
-    /// Sets the labels that all targets of the pod have.
-    pub(super) fn set_labels(&self, labels: &mut LabelsBuilder, look: &mut Look<'_>) {
-        set(labels, "pod_ip", &self.ip);
-        set(labels, "pod_ready", &self.ready);
-        set(labels, "pod_phase", &self.phase);
-        set(labels, "pod_node_name", &self.node);
-        set(labels, "pod_host_ip", &self.host_ip);
-        set(labels, "pod_uid", &self.meta.uid);
-        set_meta(labels, "pod", &self.meta);
+    /// Sets the labels that say who made what made the pod, where that is wanted.
+    pub(super) fn set_makers(&self, labels: &mut LabelsBuilder, look: &mut Look<'_>) {
         let Some((kind, name)) = self.meta.controller.as_deref() else { return };
-        set(labels, "pod_controller_kind", kind);
-        set(labels, "pod_controller_name", name);
         let namespace = &self.meta.namespace;
         match &**kind {
             "ReplicaSet" if look.attach.deployment => {
@@ -219,7 +225,7 @@ pub(super) fn group(pod: &Arc<Pod>, look: &mut Look<'_>) -> TargetGroup {
         return empty;
     }
     let mut labels = LabelsBuilder::default();
-    pod.set_labels(&mut labels, look);
+    pod.set_makers(&mut labels, look);
     set(&mut labels, "namespace", &pod.meta.namespace);
     look.attach_node(&mut labels, &pod.node);
     look.attach_namespace(&mut labels, &pod.meta.namespace);
@@ -227,7 +233,8 @@ pub(super) fn group(pod: &Arc<Pod>, look: &mut Look<'_>) -> TargetGroup {
     for container in &pod.containers {
         targets.extend(container_targets(pod, container));
     }
-    TargetGroup { source, targets, labels: labels.build() }
+    let shared = Some(Arc::clone(&pod.labels));
+    TargetGroup { source, targets, labels: labels.build(), shared, ..TargetGroup::default() }
 }
 
 /// One target for each port of a container; without ports one whose port a rule has to add.

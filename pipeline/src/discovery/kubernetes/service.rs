@@ -113,5 +113,10 @@ pub(super) fn group(service: &Arc<Service>, look: &mut Look<'_>) -> TargetGroup 
         target.build()
     };
     let targets = spec.ports.iter().map(target).collect();
-    TargetGroup { source: format!("svc/{}", meta.key()), targets, labels: labels.build() }
+    TargetGroup {
+        source: format!("svc/{}", meta.key()),
+        targets,
+        labels: labels.build(),
+        ..TargetGroup::default()
+    }
 }

@@ -89,7 +89,9 @@ impl<T: Object> Watch<T> {
                     version = None;
                 }
                 Err(End::Failed(error)) => {
-                    refusals = if matches!(error, Error::Refused { .. }) { refusals + 1 } else { 0 };
+                    // A server that has too much to do already (429, 503) is not asked for more.
+                    let blames = matches!(&error, Error::Refused { code, .. } if !matches!(code, 429 | 503));
+                    refusals = if blames { refusals + 1 } else { 0 };
                     if refusals >= REFUSALS_MAX {
                         (version, refusals) = (None, 0);
                     }

@@ -129,3 +129,27 @@ fn too_many_targets_fail_together() {
         |limit: u64| targets(&format!("target_limit: {limit}, static_configs: [{{targets: [a, b]}}]"));
     assert_eq!((limited(2).limit_exceeded, limited(1).limit_exceeded), (None, Some(1)));
 }
+
+#[test]
+fn a_group_that_stays_the_same_is_not_looked_at_again() {
+    let job = job("relabel_configs: [{source_labels: [x], regex: drop, action: drop}]");
+    let group = |address: &str, x: &str| {
+        let targets = vec![Labels::from_pairs([("__address__", address), ("x", x)])];
+        Arc::new(TargetGroup { targets, ..TargetGroup::default() })
+    };
+    let mut resolver = super::super::targets::Resolver::new(&job);
+    let (a, b, c) = (group("a", ""), group("b", ""), group("c", "drop"));
+    let mut resolve = |groups: &[&Arc<TargetGroup>]| {
+        let groups = groups.iter().map(|group| Arc::clone(group)).collect();
+        let targets = resolver.resolve(&job, &TargetSet { groups, ..TargetSet::default() });
+        (targets.active.into_iter().map(|active| active.target).collect::<Vec<_>>(), targets.dropped.len())
+    };
+    let (before, dropped) = resolve(&[&a, &b, &c]);
+    assert_eq!((before.len(), dropped), (2, 1));
+    // One group is exchanged for an equal one, and another is new and the same as the first.
+    let (after, dropped) = resolve(&[&a, &group("b", ""), &c, &group("a", "")]);
+    assert_eq!((after.len(), dropped), (2, 2));
+    assert!(Arc::ptr_eq(&before[0], &after[0]), "looked at again");
+    assert!(!Arc::ptr_eq(&before[1], &after[1]), "the old target of a new group");
+    assert_eq!(resolve(&[&b]).0[0].url, "http://b/metrics");
+}

@@ -75,6 +75,24 @@ fn groups(role: Role, attach: AttachMetadata, objects: &[Value]) -> Vec<Arc<Targ
     groups.iter().cloned().collect()
 }
 
+/// The group's labels, what is shared put in.
+fn group_labels(group: &TargetGroup) -> Texts {
+    let mut all = group.shared.as_deref().map(texts).unwrap_or_default();
+    all.extend(texts(&group.labels));
+    all
+}
+
+/// The labels of each target, what is shared put in.
+fn target_labels(group: &TargetGroup) -> Vec<Texts> {
+    let shared = |position: usize| group.shared_by_target.get(position)?.as_deref().map(texts);
+    let labels = |(position, own): (usize, &Labels)| {
+        let mut all = shared(position).unwrap_or_default();
+        all.extend(texts(own));
+        all
+    };
+    group.targets.iter().enumerate().map(labels).collect()
+}
+
 fn texts(labels: &Labels) -> Texts {
     labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
@@ -96,8 +114,8 @@ fn labels_are_those_of_prometheus() {
             .iter()
             .map(|group| Expected {
                 source: group.source.clone(),
-                labels: texts(&group.labels),
-                targets: sorted(group.targets.iter().map(texts).collect()),
+                labels: group_labels(group),
+                targets: sorted(target_labels(group)),
             })
             .collect();
         let wanted = expected.remove(&case.name).unwrap_or_else(|| panic!("{} was not recorded", case.name));
@@ -167,6 +185,11 @@ fn only_what_depends_on_a_change_is_made_anew() {
     // One pod became different.
     pods.apply(typed(pod("p2", "10.0.0.3")));
     assert_eq!(kept(&mut groups), (true, vec![true, false]));
+    // One slice itself.
+    let mut changed = slice("s1", "p1");
+    changed["ports"][0]["port"] = json!(81);
+    slices.apply(typed(changed));
+    assert_eq!(kept(&mut groups), (true, vec![false, false]));
     // A service appears that was looked for: both slices are its.
     let service =
         json!({"kind": "Service", "metadata": {"name": "s", "namespace": "a", "labels": {"x": "y"}}});
