@@ -115,7 +115,7 @@ impl Gate {
 
     /// Waits until there is a closing that all jobs have carried out and that is not sealed yet. All their scrapes are in
     /// the queue then.
-    pub(crate) async fn to_seal(&mut self) -> u64 {
+    pub(crate) async fn closing_to_seal(&mut self) -> u64 {
         let mut idle = self.idle.subscribe();
         loop {
             let state = self.state();
@@ -210,11 +210,11 @@ mod tests {
         let mut other = gate.clone();
         tokio::select! {
             biased;
-            version = other.to_seal() => panic!("{version} while a job still scrapes"),
+            version = other.closing_to_seal() => panic!("{version} while a job still scrapes"),
             () = std::future::ready(()) => {}
         }
         gate.set_idle(1, &closing);
-        let version = other.to_seal().await;
+        let version = other.closing_to_seal().await;
         assert!(keeper.sealed().is_none());
         other.set_sealed(version, 7);
         assert_eq!(keeper.sealed(), Some(7));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use support::agent::{Agent, Outcome, Running};
 use support::exporter::{Exporter, Serve};
 use support::leases::{Door, Leases};
+use support::s3::Fault;
 use support::wait;
 
 use crate::world::{World, body};
@@ -138,16 +139,22 @@ fn a_holder_that_is_killed_is_followed_and_delivers_its_spool_when_it_is_back() 
 }
 
 #[test]
-fn a_holder_that_stands_still_uploads_nothing_when_it_goes_on() {
+fn a_holder_that_stands_still_in_the_middle_of_an_upload_finds_out_what_became_of_it() {
     let two = Two::new();
     let [mut first, mut second] = two.start_both();
+    let before = two.world.s3.puts().len();
+    two.world.s3.script([Fault::Delay(Duration::from_secs(2))]);
+    wait::until("an upload under way", Duration::from_secs(20), || two.world.s3.puts().len() > before);
     first.pause();
     let took = two.wait_for_holder(1);
     assert!(took < TAKEOVER_MAX, "{took:?}");
     two.wait_for_delivery(&mut second);
     first.resume();
     first.wait_for_log("standing by");
-    two.wait_for_delivery(&mut second);
+    // It cannot know that the object arrived, asks for its turn and looks.
+    two.wait_for_holder(0);
+    two.wait_for_delivery(&mut first);
+    assert_eq!(first.metric("agent_uploads_confirmed_late_total", &[]), 1.0);
     let taken_over = first.metric("agent_spool_dropped_samples_total", &[("reason", "taken_over")]);
     let outcomes = [first.terminate(), second.terminate()];
     two.check(&outcomes);

@@ -216,7 +216,7 @@ async fn nothing_is_scraped_behind_a_closed_gate() {
     let first = pool.next().await;
     pool.next().await;
     keeper.close(Duration::ZERO);
-    let version = gate.to_seal().await;
+    let version = gate.closing_to_seal().await;
     assert!(pool.scrapes.try_recv().is_err());
     gate.set_sealed(version, 7);
     assert_eq!(keeper.sealed(), Some(7));
