@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the real parts of the suite into the folder given: etcd, kube-apiserver, kustomize, helm, and the judge. Versions are
-# pinned in go/go.mod, and everything comes from the Go module proxy. Prints the folder of the Prometheus operator's CRDs last.
+# Builds the real parts of the suite into the folder given: etcd, kube-apiserver, kustomize, helm, cAdvisor, and the judge. Versions
+# are pinned in go/go.mod and go/cadvisor/go.mod, and everything comes from the Go module proxy. Prints the folder of the Prometheus operator's CRDs last.
 # Takes about eight minutes on two cores the first time.
 set -euo pipefail
 OUT=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -20,4 +20,6 @@ for part in etcd=go.etcd.io/etcd/server/v3 kube-apiserver=k8s.io/kubernetes/cmd/
     go build -p 2 -trimpath -ldflags "$FLAGS" -o "$OUT/${part%%=*}.new" "${part#*=}"
     mv "$OUT/${part%%=*}.new" "$OUT/${part%%=*}"
 done
+(cd cadvisor && go build -p 2 -trimpath -ldflags "-s -w" -o "$OUT/cadvisor.new" .)
+mv "$OUT/cadvisor.new" "$OUT/cadvisor"
 go mod download -json "$OPERATOR" | sed -n 's|.*"Dir": "\(.*\)",|\1/example/prometheus-operator-crd|p'

@@ -1,7 +1,7 @@
 """What the stand-ins expose: the lines of the real exporters, with the number of the scrape as a value.
 
 The modules of kube-state-metrics, kubernetes-event-exporter and dcgm-exporter cannot be had from the module proxy, so
-that these are written by their documentation; node-exporter is the real one on some nodes.
+that these are written by their documentation. node-exporter is the real one on some nodes, and cAdvisor on one.
 """
 
 import time

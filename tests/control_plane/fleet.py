@@ -5,7 +5,7 @@ import time
 
 import expositions
 import objects
-from processes import Process, http_get, wait_for
+from processes import Process, http_get, start_on_free_port, wait_for
 from stand_ins import Endpoint, Kubelets
 
 MONITORING = "cedana-monitoring"
@@ -59,6 +59,8 @@ class Fleet:
         self.node_exporter = Service(self.api, MONITORING, NODE_EXPORTER, {"metrics": 9100}, headless=True)
         self.kube_state = Service(self.api, MONITORING, KUBE_STATE, {"http": 8080})
         self.events = Service(self.api, MONITORING, EVENTS, {"metrics": 2112})
+        # The same pods behind a second service, as some charts have it: each is scraped once all the same.
+        self.events_too = Service(self.api, MONITORING, f"{EVENTS}-metrics", {"http": 2112})
         self.dcgm = Service(self.api, GPU_OPERATOR, DCGM, {"gpu-metrics": 9400})
 
     def populate(self):
@@ -79,8 +81,10 @@ class Fleet:
         gpu = index < self._options.gpu_nodes
         self.nodes[name] = address
         self.api.create(objects.node(name, address, gpu))
-        body = expositions.cadvisor(name)
+        real = index == 0
+        body = self._cadvisor() if real else expositions.cadvisor(name)
         kubelet = Endpoint("cadvisor", address, 10250, name, body, self.kubelets, "/metrics/cadvisor")
+        kubelet.real = real
         mine = [self.stand_ins.serve(kubelet, tls or self.tls)]
         made = self.api.create(objects.pod(
             MONITORING, f"node-exporter-{name}", name, address, address, owner=("DaemonSet", "node-exporter"),
@@ -149,8 +153,9 @@ class Fleet:
         ))
         old = self.stand_ins.by(job)
         endpoint = self.stand_ins.serve(Endpoint(job, place, port, node, body))
-        service.endpoints = [objects.endpoint(place, pod, node)]
-        service.publish()
+        for one in [service, self.events_too] if job == "event-exporter" else [service]:
+            one.endpoints = [objects.endpoint(place, pod, node)]
+            one.publish()
         for one in old:
             one.gone = time.time()
         return endpoint
@@ -167,6 +172,15 @@ class Fleet:
         found = {(e.job, e.instance): e.node for e in self.stand_ins.endpoints if not getattr(e, "gone", None)}
         found |= {("node-exporter", f"{address}:9100"): name for name, address in self.exporters if name in self.nodes}
         return found
+
+    def _cadvisor(self):
+        """The real cAdvisor behind the first node's kubelet: this machine's cgroups."""
+        process, port = start_on_free_port(
+            "cadvisor", lambda port: [self._options.bin / "cadvisor", f"127.0.0.1:{port}"], "/metrics/cadvisor", self._work,
+            {"PATH": "/usr/bin:/bin"},
+        )
+        self.parts.setdefault("exporters", []).append(process)
+        return lambda _number: http_get(f"http://127.0.0.1:{port}/metrics/cadvisor", 10)[1]
 
     def _start_exporter(self, name, address):
         process = Process(f"node-exporter-{name}", [

@@ -72,13 +72,15 @@ def close(checks, name, delivered, stand_ins, intervals, began, ended):
         interval = intervals[endpoint.job]
         since = max(began, getattr(endpoint, "born", 0))
         until = min(ended, getattr(endpoint, "gone", None) or ended)
-        times = [since, *[t / 1000 for t in good if since <= t / 1000 <= until], until]
-        # The margins: the first scrape comes at a random moment of the interval, and a change takes a moment.
-        if any(b - a > interval * 1.2 + 2 for a, b in itertools.pairwise(times)):
+        inside = [t / 1000 for t in good if since <= t / 1000 <= until]
+        times = [since, *inside, until]
+        # The first scrape comes at a random moment of the interval, and a change takes a moment.
+        at_the_ends = max(times[1] - times[0], times[-1] - times[-2])
+        if at_the_ends > interval * 1.2 + 2 or any(b - a > interval * 1.5 for a, b in itertools.pairwise(inside)):
             missing.append((key, [round(b - a, 2) for a, b in itertools.pairwise(times)]))
         if any(b - a < interval * 0.8 for a, b in itertools.pairwise(t / 1000 for t in good)):
             uneven.append((key, [round(b - a, 2) for a, b in itertools.pairwise(times[1:-1])]))
-        if endpoint.job in PROBES:
+        if endpoint.job in PROBES and not getattr(endpoint, "real", False):
             # Sorted by the value too: a scrape given up by the agent may have counted one.
             values = sorted(value for _, value in delivered.probes[key])
             if values != [float(number + 1) for number in range(len(endpoint.answered))]:

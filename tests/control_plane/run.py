@@ -27,7 +27,7 @@ SECTIONS = ("manifests", "production", "oracle", "troubles", "several", "scale")
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", type=pathlib.Path, required=True,
-                        help="folder with etcd, kube-apiserver, kustomize, helm and judge (built from tests/control_plane/go)")
+                        help="folder with etcd, kube-apiserver, kustomize, helm, cadvisor and judge, as build.sh makes it")
     parser.add_argument("--agent", type=pathlib.Path, required=True, help="the agent's binary, static")
     parser.add_argument("--minio", type=pathlib.Path, required=True, help="MinIO's binary")
     parser.add_argument("--crds", type=pathlib.Path, help="folder with the Prometheus operator's CRDs; without it they are not checked")
