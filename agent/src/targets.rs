@@ -45,7 +45,7 @@ fn active(job: &str, active: &ActiveTarget) -> Value {
         "state": "active",
         "url": target.url,
         "labels": labels(&target.labels),
-        "discovered_labels": labels(&target.discovered.labels()),
+        "discovered_labels": labels(&target.discovered().labels()),
         "scrape_interval": seconds(active.interval),
         "scrape_timeout": seconds(active.timeout),
         "last_scrape": target.last().map(last_scrape),

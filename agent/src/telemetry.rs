@@ -19,7 +19,7 @@ pub const LEVEL_DEFAULT: &str = "info";
 
 /// Kubernetes' client logs each failed request by itself, and without saying which. Discovery and the Lease log what changed,
 /// so that these are off unless they are asked for by name.
-const QUIET: &str = "kube_client=off,kube_runtime=off";
+const QUIET: &str = "kube_client=off";
 
 /// Starts logging at `level`, which may be a whole filter such as `info,pipeline=debug`.
 ///

@@ -115,7 +115,7 @@ impl Gate {
 
     /// Waits until there is a closing that all jobs have carried out and that is not sealed yet. All their scrapes are in
     /// the queue then.
-    pub(crate) async fn to_seal(&mut self) -> u64 {
+    pub(crate) async fn closing_to_seal(&mut self) -> u64 {
         let mut idle = self.idle.subscribe();
         loop {
             let state = self.state();
@@ -183,9 +183,16 @@ mod tests {
 
     #[test]
     fn time_is_cut_where_somebody_else_may_begin() {
-        for (time, expected) in
-            [(i64::MIN, 0), (999, 0), (1_000, 1), (1_999, 1), (2_000, 2), (30_999, 30), (31_000, 31), (99_000, 31)]
-        {
+        for (time, expected) in [
+            (i64::MIN, 0),
+            (999, 0),
+            (1_000, 1),
+            (1_999, 1),
+            (2_000, 2),
+            (30_999, 30),
+            (31_000, 31),
+            (99_000, 31),
+        ] {
             assert_eq!(stretch(time, 1_000), expected, "{time}");
         }
         assert_eq!((stretch(i64::MAX - 1, i64::MAX), stretch(5, i64::MIN)), (0, 31));
@@ -203,11 +210,11 @@ mod tests {
         let mut other = gate.clone();
         tokio::select! {
             biased;
-            version = other.to_seal() => panic!("{version} while a job still scrapes"),
+            version = other.closing_to_seal() => panic!("{version} while a job still scrapes"),
             () = std::future::ready(()) => {}
         }
         gate.set_idle(1, &closing);
-        let version = other.to_seal().await;
+        let version = other.closing_to_seal().await;
         assert!(keeper.sealed().is_none());
         other.set_sealed(version, 7);
         assert_eq!(keeper.sealed(), Some(7));

@@ -156,7 +156,9 @@ impl Claim {
     #[must_use]
     pub fn judge_again(self, of: Tenure, last_scrape: i64) -> Verdict {
         match self {
-            Self::Holding { tenure, .. } | Self::Lost { tenure, .. } if tenure != of => Verdict::Undecided(of),
+            Self::Holding { tenure, .. } | Self::Lost { tenure, .. } if tenure != of => {
+                Verdict::Undecided(of)
+            }
             _ => self.judge(last_scrape),
         }
     }
@@ -215,8 +217,10 @@ mod tests {
     #[test]
     fn objects_are_judged_by_their_latest_scrape() {
         let other = Tenure { transitions: 4, acquired: 9 };
-        let (holding, lost) =
-            (Claim::Holding { tenure: TENURE, ours_until: 100 }, Claim::Lost { tenure: TENURE, ours_until: 100 });
+        let (holding, lost) = (
+            Claim::Holding { tenure: TENURE, ours_until: 100 },
+            Claim::Lost { tenure: TENURE, ours_until: 100 },
+        );
         for (claim, last, expected, again) in [
             (Claim::All, 100, Verdict::Ours, Verdict::Ours),
             (holding, 99, Verdict::Ours, Verdict::Ours),
@@ -234,10 +238,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_ends_at_its_deadline_unless_it_is_prolonged() {
-        let until = |seconds| Turn::Until {
-            deadline: Instant::now() + Duration::from_secs(seconds),
-            tenure: TENURE,
-        };
+        let until =
+            |seconds| Turn::Until { deadline: Instant::now() + Duration::from_secs(seconds), tenure: TENURE };
         let (sender, mut turn) = watch::channel(Turn::Not);
         let begun = Instant::now();
         let prolong = async {

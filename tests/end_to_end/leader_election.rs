@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use support::agent::{Agent, Outcome, Running};
 use support::exporter::{Exporter, Serve};
 use support::leases::{Door, Leases};
+use support::s3::Fault;
 use support::wait;
 
 use crate::world::{World, body};
@@ -46,7 +47,9 @@ impl Two {
         let config = config.replace(&spool, &format!("{}/spool", directory.display()));
         let kubeconfig = self.doors[which].kubeconfig().display();
         let election = format!("leader_election: {{enabled: true, kubeconfig_file: \"{kubeconfig}\"}}\n");
-        Agent::with_config(&directory, &format!("{config}{election}")).env("POD_NAME", format!("pod-{which}")).start()
+        Agent::with_config(&directory, &format!("{config}{election}"))
+            .env("POD_NAME", format!("pod-{which}"))
+            .start()
     }
 
     /// Starts both; the first holds the Lease, and has delivered something.
@@ -56,7 +59,10 @@ impl Two {
         self.world.s3.wait_for_objects(2);
         let mut second = self.start(1);
         let ready = second.wait_for_ready(200);
-        assert!(ready.contains("standing by: the lease cedana-monitoring/cedana-agent is held by pod-0_"), "{ready}");
+        assert!(
+            ready.contains("standing by: the lease cedana-monitoring/cedana-agent is held by pod-0_"),
+            "{ready}"
+        );
         assert!(first.wait_for_ready(200).contains("holding the lease"));
         [first, second]
     }
@@ -72,7 +78,9 @@ impl Two {
     /// Waits until this agent delivers.
     fn wait_for_delivery(&self, agent: &mut Running) {
         let before = agent.metric("agent_objects_uploaded_total", &[]);
-        agent.wait_until("another delivery", |agent| agent.metric("agent_objects_uploaded_total", &[]) > before);
+        agent.wait_until("another delivery", |agent| {
+            agent.metric("agent_objects_uploaded_total", &[]) > before
+        });
     }
 
     /// What holds in every run: keys only increase, one PUT at a time, no scrape and no interval delivered twice.
@@ -80,7 +88,8 @@ impl Two {
         for outcome in outcomes {
             self.world.check_invariants(outcome);
         }
-        let logs = || outcomes.iter().map(|outcome| outcome.stderr.as_str()).collect::<Vec<_>>().join("\n---\n");
+        let logs =
+            || outcomes.iter().map(|outcome| outcome.stderr.as_str()).collect::<Vec<_>>().join("\n---\n");
         let rows = self.world.rows();
         let mut scrapes: BTreeMap<u64, u32> = BTreeMap::new();
         let mut seconds: BTreeMap<i64, u32> = BTreeMap::new();
@@ -115,7 +124,8 @@ fn a_holder_that_is_killed_is_followed_and_delivers_its_spool_when_it_is_back() 
     two.wait_for_delivery(&mut second);
     let mut first = two.start(0);
     first.wait_until("its spool to be delivered", |agent| {
-        agent.metric("agent_objects_uploaded_total", &[]) >= 2.0 && agent.metric("agent_spool_objects", &[]) <= 1.0
+        agent.metric("agent_objects_uploaded_total", &[]) >= 2.0
+            && agent.metric("agent_spool_objects", &[]) <= 1.0
     });
     assert_eq!(first.metric("agent_leader", &[]), 1.0);
     assert_eq!(second.metric("agent_leader", &[]), 0.0);
@@ -129,20 +139,30 @@ fn a_holder_that_is_killed_is_followed_and_delivers_its_spool_when_it_is_back() 
 }
 
 #[test]
-fn a_holder_that_stands_still_uploads_nothing_when_it_goes_on() {
+fn a_holder_that_stands_still_in_the_middle_of_an_upload_finds_out_what_became_of_it() {
     let two = Two::new();
     let [mut first, mut second] = two.start_both();
+    let before = two.world.s3.puts().len();
+    two.world.s3.script([Fault::Delay(Duration::from_secs(2))]);
+    wait::until("an upload under way", Duration::from_secs(20), || two.world.s3.puts().len() > before);
     first.pause();
     let took = two.wait_for_holder(1);
     assert!(took < TAKEOVER_MAX, "{took:?}");
     two.wait_for_delivery(&mut second);
     first.resume();
     first.wait_for_log("standing by");
-    two.wait_for_delivery(&mut second);
+    // It cannot know that the object arrived, asks for its turn and looks.
+    two.wait_for_holder(0);
+    two.wait_for_delivery(&mut first);
+    assert_eq!(first.metric("agent_uploads_confirmed_late_total", &[]), 1.0);
     let taken_over = first.metric("agent_spool_dropped_samples_total", &[("reason", "taken_over")]);
     let outcomes = [first.terminate(), second.terminate()];
     two.check(&outcomes);
-    assert!(two.missing() as f64 <= taken_over / 17.0 + 2.0, "{} missing, {taken_over} counted", two.missing());
+    assert!(
+        two.missing() as f64 <= taken_over / 17.0 + 2.0,
+        "{} missing, {taken_over} counted",
+        two.missing()
+    );
 }
 
 #[test]
@@ -194,7 +214,8 @@ fn without_the_permission_nothing_is_scraped_and_the_rule_is_named() {
     two.leases.deny(&["update", "create"]);
     let mut agent = two.start(0);
     let why = agent.wait_for_ready(503);
-    let parts = ["may not create leases.coordination.k8s.io in namespace cedana-monitoring", "verbs: [create]"];
+    let parts =
+        ["may not create leases.coordination.k8s.io in namespace cedana-monitoring", "verbs: [create]"];
     agent.wait_until("the reason", |agent| {
         let why = agent.get("/readyz").1;
         parts.iter().all(|part| why.contains(part))

@@ -1,7 +1,7 @@
 //! Targets and the way to them: what discovery finds, whether it may look, and how one target of each job answers.
 
 use pipeline::discovery::{KubernetesConfig, Role};
-use pipeline::kubernetes::{Client, Permission, Server};
+use pipeline::kubernetes::{Client, Leases, Permission, Server};
 use pipeline::model::target::Health;
 use pipeline::scrape::{JobTargets, Scheme, ScrapeConfig};
 use prometheus::Registry;
@@ -21,7 +21,8 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
         Ok(found) => found,
         Err(error) => return vec![Finding::bad("targets", crate::commands::with_causes(&error))],
     };
-    let needed = [found.permissions, of_kubelets(config)].concat();
+    let mut needed = [found.permissions, of_kubelets(config)].concat();
+    needed.extend(of_lease(config).await);
     let mut findings = permissions(needed).await;
     findings.extend(found.jobs.iter().map(|job| targets(job)));
     findings
@@ -39,6 +40,23 @@ fn of_kubelets(config: &Config) -> Vec<(Server, Permission)> {
         (section.server(), Permission { subresource: "metrics".to_owned(), ..permission })
     };
     sections.filter(|section| section.role == Some(Role::Node)).map(needed).collect()
+}
+
+/// What taking turns needs.
+async fn of_lease(config: &Config) -> Vec<(Server, Permission)> {
+    let election = &config.leader_election;
+    if !election.enabled {
+        return Vec::new();
+    }
+    let server = election.server();
+    let permissions = match Client::open(&server).await {
+        Ok(client) => Leases::new(client, election.lease_namespace.as_deref(), &election.lease_name)
+            .permissions()
+            .to_vec(),
+        // Without a client the namespace is not known, and the question fails anyway.
+        Err(_) => [Permission::new("get", "coordination.k8s.io", "leases", None)].to_vec(),
+    };
+    permissions.into_iter().map(|permission| (server.clone(), permission)).collect()
 }
 
 /// Asks each server for each permission; one line for all that we hold.

@@ -78,7 +78,7 @@ pub(super) fn findings(config: &Config, probed: Result<Probe, String>) -> Vec<Fi
         ),
         Err(problem) => Finding::bad("write", problem),
     }));
-    findings.extend(probe.below.map(|below| self::below(below)));
+    findings.extend(probe.below.map(below));
     if config.sinks.sink.s3.is_some() {
         findings.push(table(config));
     }

@@ -41,7 +41,8 @@ impl Config {
     #[must_use]
     pub fn check(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        let names = [("lease_name", Some(&self.lease_name)), ("lease_namespace", self.lease_namespace.as_ref())];
+        let names =
+            [("lease_name", Some(&self.lease_name)), ("lease_namespace", self.lease_namespace.as_ref())];
         for (key, name) in names {
             if name.is_some_and(|name| !is_name(name)) {
                 let text = "is no name of Kubernetes: a-z, 0-9, - and ., at most 253, letters or digits at both ends";
@@ -91,10 +92,10 @@ mod tests {
         };
         let (default, some) = (Config::default, |text: &str| Some(text.to_owned()));
         check(default(), &[]);
-        check(Config { lease_name: "A".to_owned(), lease_namespace: some("-a"), ..default() }, &[
-            "lease_name",
-            "lease_namespace",
-        ]);
+        check(
+            Config { lease_name: "A".to_owned(), lease_namespace: some("-a"), ..default() },
+            &["lease_name", "lease_namespace"],
+        );
         check(Config { identity: some("a b"), ..default() }, &["identity"]);
         assert_eq!(Config { identity: some("pod-1"), ..default() }.identity("ab12"), "pod-1_ab12");
         assert!(default().identity("ab12").ends_with("_ab12"));

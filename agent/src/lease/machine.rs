@@ -170,7 +170,12 @@ impl Machine {
             (None, None) => self.is_gone(now).then(|| self.take(now, None)),
             (None, Some(lease)) if lease.holder.as_deref() == Some(&self.me) => {
                 self.resumes = first || self.resumes;
-                Some(Lease { renewed: now.time, duration: DURATION, ask: self.not_mine(lease), ..lease.clone() })
+                Some(Lease {
+                    renewed: now.time,
+                    duration: DURATION,
+                    ask: self.not_mine(lease),
+                    ..lease.clone()
+                })
             }
             (None, Some(lease)) => {
                 self.resumes = false;

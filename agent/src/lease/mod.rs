@@ -107,7 +107,12 @@ impl Election {
 
     /// Keeps the Lease until the sinks are `drained`, and then gives it back. At `stop` it notes the time and ends
     /// `scraping`; from then on the Lease is not sought any more.
-    pub async fn run(mut self, stop: CancellationToken, scraping: CancellationToken, drained: CancellationToken) {
+    pub async fn run(
+        mut self,
+        stop: CancellationToken,
+        scraping: CancellationToken,
+        drained: CancellationToken,
+    ) {
         // However this ends, the pipeline must not wait for it.
         let scraping = scraping.drop_guard();
         self.keep(&stop, true).await;

@@ -5,16 +5,17 @@
 //! was scraped is delivered, or dropped and counted, or lost with a process that died; and in the end one works and nothing
 //! is left.
 
-use std::collections::BTreeMap;
+mod agent;
+
 use std::time::Duration;
 
 use pipeline::kubernetes::Lease;
-use pipeline::model::object::Tenure;
 use proptest::prelude::*;
-use sinks::{Claim, Verdict};
+use sinks::Claim;
 use tokio::time::Instant;
 
-use super::machine::{Around, Machine, Now, PATIENCE};
+use super::machine::{Machine, Now, PATIENCE};
+use agent::{Agent, Answer, Kind, Put, Question};
 
 const STEP: i64 = 50;
 const INTERVAL: i64 = 1_000;
@@ -31,80 +32,10 @@ struct Trouble {
     lasts: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Questions do not get to the API server.
-    CutOff,
-    /// They do, but the answers do not come back.
-    Deaf,
-    /// The process does not run.
-    Stopped,
-    /// The process is dead, and comes back.
-    Dead,
-    /// The store does not answer.
-    NoStore,
-}
-
-/// One scraped object.
-#[derive(Clone, Debug)]
-struct Object {
-    scrapes: Vec<i64>,
-    undecided: Option<Tenure>,
-    number: u64,
-}
-
 /// What the store has, in the order in which it came.
 #[derive(Default)]
 struct Store {
     keys: Vec<(i64, u64)>,
-}
-
-/// A question under way: when it takes effect, and when the answer is there.
-struct Question {
-    write: Option<(Lease, u64)>,
-    sent: Now,
-    effect: Option<i64>,
-    answer: Option<i64>,
-    outcome: Option<Answer>,
-}
-
-#[derive(Clone)]
-enum Answer {
-    Is(Option<(Lease, u64)>),
-    Conflict,
-}
-
-/// A PUT under way.
-struct Put {
-    object: u64,
-    key: i64,
-    effect: i64,
-    done: i64,
-    lost: bool,
-}
-
-struct Agent {
-    name: String,
-    skew: i64,
-    machine: Machine,
-    question: Option<Question>,
-    version: u64,
-    next_round: i64,
-    /// Open since, and the next due scrape.
-    scraping: Option<(Tenure, i64)>,
-    open: Vec<i64>,
-    spool: Vec<Object>,
-    claim: Claim,
-    put: Option<Put>,
-    /// The key of an object, the turn in which it was given, and when that turn ended.
-    given: Option<(u64, i64, Tenure, i64)>,
-    last_key: i64,
-    turn: Option<Tenure>,
-    numbers: u64,
-    troubles: BTreeMap<i64, Kind>,
-    scraped: u64,
-    taken_over: u64,
-    lost: u64,
 }
 
 struct World {
@@ -118,132 +49,6 @@ struct World {
     store: Store,
     delivered: Vec<i64>,
     agents: Vec<Agent>,
-}
-
-impl Agent {
-    fn new(number: usize, skew: i64) -> Self {
-        let name = format!("agent-{number}");
-        Self {
-            machine: Machine::new(&name, None),
-            name,
-            skew,
-            question: None,
-            version: 0,
-            next_round: 0,
-            scraping: None,
-            open: Vec::new(),
-            spool: Vec::new(),
-            claim: Claim::All,
-            put: None,
-            given: None,
-            last_key: 0,
-            turn: None,
-            numbers: number as u64 * 1_000_000,
-            troubles: BTreeMap::new(),
-            scraped: 0,
-            taken_over: 0,
-            lost: 0,
-        }
-    }
-
-    fn has(&self, kind: Kind, time: i64) -> bool {
-        self.troubles.iter().any(|(until, trouble)| *trouble == kind && *until > time)
-    }
-
-    fn around(&self) -> Around {
-        let closed = self.scraping.is_none();
-        Around {
-            wants_turn: !self.spool.is_empty() && self.machine.held.is_none(),
-            settled: closed && self.open.is_empty(),
-            drained: self.spool.iter().all(|object| object.undecided.is_some()) && self.put.is_none(),
-        }
-    }
-
-    fn seal(&mut self) {
-        if self.open.is_empty() {
-            return;
-        }
-        let scrapes = std::mem::take(&mut self.open);
-        let last = *scrapes.iter().max().unwrap();
-        let undecided = match self.claim.judge(last) {
-            Verdict::Ours => None,
-            Verdict::Undecided(tenure) => Some(tenure),
-            Verdict::Theirs => {
-                self.taken_over += scrapes.len() as u64;
-                return;
-            }
-        };
-        self.numbers += 1;
-        self.spool.push(Object { scrapes, undecided, number: self.numbers });
-    }
-
-    fn claim(&mut self, claim: Claim) {
-        self.claim = claim;
-        let given = self.given.map(|(object, ..)| object);
-        let mut dropped = 0;
-        self.spool.retain_mut(|object| {
-            let Some(of) = object.undecided else { return true };
-            match claim.judge_again(of, *object.scrapes.iter().max().unwrap()) {
-                Verdict::Theirs if given != Some(object.number) => {
-                    dropped += object.scrapes.len() as u64;
-                    return false;
-                }
-                Verdict::Undecided(_) => {}
-                Verdict::Ours | Verdict::Theirs => object.undecided = None,
-            }
-            true
-        });
-        self.taken_over += dropped;
-    }
-
-    /// As the election tells the pipeline and the sinks.
-    fn apply(&mut self, wall: i64) {
-        match self.machine.held {
-            Some(held) => {
-                self.claim(Claim::Holding { tenure: held.tenure, ours_until: held.ours_until.div_euclid(1_000) });
-                if self.machine.handing_over.is_some() {
-                    self.scraping = None;
-                    self.seal();
-                } else if self.scraping.is_none_or(|(tenure, _)| tenure != held.tenure) {
-                    let from = held.from.map_or(wall, |from| from.time);
-                    self.scraping = Some((held.tenure, next_due(from)));
-                }
-            }
-            None => {
-                self.scraping = None;
-                if let Some(lost) = self.machine.lost {
-                    let ours_until = lost.ours_until.div_euclid(1_000);
-                    self.claim(Claim::Lost { tenure: lost.tenure, ours_until });
-                }
-                self.seal();
-            }
-        }
-    }
-
-    fn scrape(&mut self, wall: i64) {
-        let Some((tenure, due)) = self.scraping else { return };
-        if wall < due {
-            return;
-        }
-        // What is late has its own time, and what was missed is missed.
-        let time = if wall - due <= STEP { due } else { wall };
-        let ours_until = match self.claim {
-            Claim::Holding { ours_until, .. } => ours_until,
-            _ => i64::MIN,
-        };
-        let stretch = |time: i64| if time < ours_until { -1 } else { (time - ours_until) / 1_000 };
-        let is_full = self.open.len() >= 3;
-        if is_full || self.open.iter().max().is_some_and(|last| stretch(*last) < stretch(time)) {
-            self.seal();
-        }
-        self.open.push(time);
-        self.scraped += 1;
-        self.scraping = Some((tenure, next_due(time + 1)));
-    }
-}
-
-fn next_due(time: i64) -> i64 {
-    (time + INTERVAL - 1).div_euclid(INTERVAL) * INTERVAL
 }
 
 impl World {
@@ -544,8 +349,12 @@ fn troubles() -> impl Strategy<Value = Vec<Trouble>> {
         2 => Just(Kind::Dead),
         1 => Just(Kind::NoStore),
     ];
-    let one = (0_i64..600, 0_usize..3, kind, 1_i64..800)
-        .prop_map(|(after, agent, kind, lasts)| Trouble { after, agent, kind, lasts });
+    let one = (0_i64..600, 0_usize..3, kind, 1_i64..800).prop_map(|(after, agent, kind, lasts)| Trouble {
+        after,
+        agent,
+        kind,
+        lasts,
+    });
     proptest::collection::vec(one, 0..10)
 }
 

@@ -113,7 +113,8 @@ impl Leases {
         let exists = object.metadata.resource_version.is_some();
         let permission = self.permission(if exists { "update" } else { "create" });
         let written = if exists {
-            self.within(timeout, self.client.ask(&permission, api.replace(&self.name, &params, &object))).await
+            self.within(timeout, self.client.ask(&permission, api.replace(&self.name, &params, &object)))
+                .await
         } else {
             self.within(timeout, self.client.ask(&permission, api.create(&params, &object))).await
         };
@@ -155,7 +156,9 @@ impl Lease {
         let ask = object.metadata.annotations.as_ref().and_then(|all| all.get(ASK));
         Self {
             holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
-            duration: Duration::from_secs(spec.lease_duration_seconds.unwrap_or(0).max(0).unsigned_abs().into()),
+            duration: Duration::from_secs(
+                spec.lease_duration_seconds.unwrap_or(0).max(0).unsigned_abs().into(),
+            ),
             acquired: micros(&spec.acquire_time),
             renewed: micros(&spec.renew_time),
             transitions: spec.lease_transitions.unwrap_or(0).into(),

@@ -76,6 +76,13 @@ impl Discovered {
         builder.build()
     }
 
+    /// Whether it is the very same place in the same group.
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.group, &other.group)
+            && Arc::ptr_eq(&self.defaults, &other.defaults)
+            && self.position == other.position
+    }
+
     /// Sets `labels` to them.
     pub(crate) fn write(&self, labels: &mut LabelsBuilder) {
         labels.clear();
@@ -93,8 +100,7 @@ impl From<Labels> for Discovered {
 
 impl PartialEq for Discovered {
     fn eq(&self, other: &Self) -> bool {
-        let same = Arc::ptr_eq(&self.group, &other.group) && Arc::ptr_eq(&self.defaults, &other.defaults);
-        (same && self.position == other.position) || self.labels() == other.labels()
+        self.is_same(other) || self.labels() == other.labels()
     }
 }
 
@@ -137,12 +143,12 @@ pub struct Target {
     pub job: Arc<Job>,
     /// Labels after relabelling, the ones that every sample gets; `job` and `instance` among them.
     pub labels: Labels,
-    /// Labels before relabelling, for people who look for the reason.
-    pub discovered: Discovered,
     /// The whole URL with parameters; never holds credentials.
     pub url: String,
     /// A hash of `labels` that is the same on every machine and in every release.
     pub labels_hash: u64,
+    /// Labels before relabelling, which may change while the target stays the same.
+    discovered: Mutex<Discovered>,
     /// How the last scrape went; written by the worker.
     last: Mutex<Option<LastScrape>>,
 }
@@ -152,7 +158,21 @@ impl Target {
     #[must_use]
     pub fn new(job: Arc<Job>, labels: Labels, discovered: Discovered, url: String) -> Self {
         let labels_hash = labels.stable_hash();
-        Self { job, labels, discovered, url, labels_hash, last: Mutex::new(None) }
+        Self { job, labels, url, labels_hash, discovered: Mutex::new(discovered), last: Mutex::new(None) }
+    }
+
+    /// Labels before relabelling, for people who look for the reason.
+    #[must_use]
+    pub fn discovered(&self) -> Discovered {
+        self.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that discovery found the target again, perhaps with other labels, and lets go of those before.
+    pub(crate) fn rediscover(&self, discovered: &Discovered) {
+        let mut known = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.is_same(discovered) {
+            *known = discovered.clone();
+        }
     }
 
     /// The `instance` label.

@@ -71,7 +71,11 @@ impl Pool {
         clock: Clock,
     ) -> Self {
         let memory = Memory::new(max_body_bytes, metrics.body_waits.clone());
-        Self { shared: Shared { queue, memory, metrics, clock }, view: TargetsView::default(), gate: Gate::open() }
+        Self {
+            shared: Shared { queue, memory, metrics, clock },
+            view: TargetsView::default(),
+            gate: Gate::open(),
+        }
     }
 
     /// Puts a gate before the targets.

@@ -79,7 +79,7 @@ impl Sharding {
     /// Whether this agent scrapes `target`.
     pub(super) fn is_mine(&self, target: &ActiveTarget) -> bool {
         if !self.node.is_empty() {
-            return node(&target.target.discovered.labels()) == Some(self.node.as_str());
+            return node(&target.target.discovered().labels()) == Some(self.node.as_str());
         }
         let Some(index) = self.index.filter(|_| self.total > 1) else { return true };
         let hash = target.target.labels_hash ^ xxh3_64(target.target.url.as_bytes());

@@ -95,6 +95,8 @@ pub(super) struct Resolver {
     defaults: Arc<Labels>,
     /// What the groups of the last set gave, by the address of the group, which is kept alive by the value.
     groups: HashMap<usize, (Arc<TargetGroup>, Vec<Found>)>,
+    /// The active targets of the last set: one that is found again, in whichever group, stays the same.
+    known: HashSet<Unique>,
     /// Reused.
     builder: LabelsBuilder,
 }
@@ -102,14 +104,14 @@ pub(super) struct Resolver {
 /// What became of one target of a group.
 #[derive(Clone, Debug)]
 enum Found {
-    Active(ActiveTarget),
+    Active(ActiveTarget, Discovered),
     Dropped(DroppedTarget),
 }
 
 impl Resolver {
     pub(super) fn new(job: &ResolvedJob) -> Self {
         let defaults = Arc::new(defaults(job));
-        Self { defaults, groups: HashMap::new(), builder: LabelsBuilder::default() }
+        Self { defaults, groups: HashMap::new(), known: HashSet::new(), builder: LabelsBuilder::default() }
     }
 
     /// The targets of `set`.
@@ -125,11 +127,12 @@ impl Resolver {
             let (group, found) = known.unwrap_or_else(|| (Arc::clone(group), self.populate(job, group)));
             for one in &found {
                 match one {
-                    Found::Active(active) if seen.insert(Unique(Arc::clone(&active.target))) => {
+                    Found::Active(active, discovered) if seen.insert(Unique(Arc::clone(&active.target))) => {
+                        active.target.rediscover(discovered);
                         targets.active.push(active.clone());
                     }
-                    Found::Active(active) => {
-                        let discovered = active.target.discovered.clone();
+                    Found::Active(_, discovered) => {
+                        let discovered = discovered.clone();
                         targets.dropped.push(DroppedTarget { discovered, reason: DropReason::Duplicate });
                     }
                     Found::Dropped(dropped) => targets.dropped.push(dropped.clone()),
@@ -137,7 +140,7 @@ impl Resolver {
             }
             groups.insert(address, (group, found));
         }
-        self.groups = groups;
+        (self.groups, self.known) = (groups, seen);
         if job.target_limit > 0 && targets.active.len() as u64 > job.target_limit {
             targets.limit_exceeded = Some(job.target_limit);
         }
@@ -151,10 +154,12 @@ impl Resolver {
             discovered.write(&mut self.builder);
             let reason = match populate(job, &mut self.builder) {
                 Ok(Some(Populated { labels, url, interval, timeout })) => {
-                    let target = Arc::new(Target::new(Arc::clone(&job.job), labels, discovered.clone(), url));
-                    let active = ActiveTarget { target, interval, timeout };
+                    let target = Target::new(Arc::clone(&job.job), labels, discovered.clone(), url);
+                    let target = Unique(Arc::new(target));
+                    let Unique(target) = self.known.get(&target).unwrap_or(&target);
+                    let active = ActiveTarget { target: Arc::clone(target), interval, timeout };
                     if job.sharding.is_mine(&active) {
-                        return Found::Active(active);
+                        return Found::Active(active, discovered);
                     }
                     DropReason::OtherShard
                 }
@@ -168,6 +173,7 @@ impl Resolver {
 }
 
 /// What makes a target the same as another: labels and URL.
+#[derive(Debug)]
 struct Unique(Arc<Target>);
 
 impl PartialEq for Unique {

@@ -284,3 +284,52 @@ fn the_ledger_closes() {
         [10, 10, 5, 10]
     );
 }
+
+#[test]
+fn an_object_is_cut_where_somebody_else_may_have_begun() {
+    let mut bench = bench(plain());
+    assert!(!bench.worker.is_cut(TIME, TIME), "there is nothing to cut");
+    bench.scrape(TIME - 1, "a 1\n");
+    assert!(!bench.worker.is_cut(TIME - 1, TIME));
+    assert!(bench.worker.is_cut(TIME, TIME));
+    assert!(!bench.worker.is_cut(TIME, i64::MAX));
+    bench.scrape(TIME, "a 2\n");
+    // One that is late to come stays with the others.
+    assert!(!bench.worker.is_cut(TIME - 1, TIME));
+    assert!(!bench.worker.is_cut(TIME + 999, TIME));
+    assert!(bench.worker.is_cut(TIME + 1_000, TIME));
+    assert_eq!(bench.worker.seal().unwrap().last_scrape, TIME);
+    bench.scrape(TIME + 5, "a 3\n");
+    assert_eq!(bench.worker.seal().unwrap().last_scrape, TIME + 5);
+}
+
+/// The thread: cuts, and says when a closing is sealed.
+#[tokio::test]
+async fn a_closing_seals_what_is_in_the_queue() {
+    let Bench { worker, target, .. } = bench(plain());
+    let (gate, keeper) = crate::gate::Gate::closed();
+    keeper.open(None);
+    keeper.set_ours_until(TIME);
+    let (scrapes, queue) = tokio::sync::mpsc::channel(8);
+    let (objects, mut sealed) = tokio::sync::mpsc::channel(8);
+    let (runtime, stopping) = (tokio::runtime::Handle::current(), tokio_util::sync::CancellationToken::new());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn_blocking(move || run(worker, queue, gate, &objects, &runtime, &stopping));
+    for time in [TIME - 1, TIME] {
+        let exposition = Exposition { body: Bytes::from_static(b"a 1\n"), permit: None };
+        let (target, duration) = (Arc::clone(&target), Duration::ZERO);
+        scrapes.send(Scrape { target, time, duration, outcome: Ok(exposition) }).await.unwrap();
+    }
+    assert_eq!(sealed.recv().await.unwrap().last_scrape, TIME - 1);
+    keeper.close(Duration::ZERO);
+    assert_eq!(sealed.recv().await.unwrap().last_scrape, TIME);
+    let done = async {
+        while keeper.sealed().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), done).await.unwrap();
+    assert_eq!(keeper.sealed(), Some(9), "two objects from 7 on");
+    drop(scrapes);
+    tasks.join_next().await.unwrap().unwrap().unwrap();
+}

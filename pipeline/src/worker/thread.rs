@@ -69,7 +69,7 @@ async fn next(due: Option<Instant>, scrapes: &mut mpsc::Receiver<Scrape>, gate: 
     tokio::select! {
         biased;
         scrape = scrapes.recv() => scrape.map_or(Next::End, Next::Scrape),
-        version = gate.to_seal() => Next::Closing(version),
+        version = gate.closing_to_seal() => Next::Closing(version),
         () = is_due => Next::Due,
     }
 }

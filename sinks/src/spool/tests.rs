@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use pipeline::model::object::Tenure;
+
 use super::*;
 
 pub(crate) const NOW: i64 = 1_795_348_800;
@@ -17,7 +19,15 @@ pub(crate) fn config(dir: &Path, bytes_max: u64) -> Config {
 /// An object of ten bytes with ten samples.
 pub(crate) fn object(sequence: u64) -> Object {
     let bytes = Bytes::from(format!("{sequence:010}"));
-    Object { sequence, samples: 10, time_min: 0, time_max: 0, last_scrape: 0, crc32: crc32fast::hash(&bytes), bytes }
+    Object {
+        sequence,
+        samples: 10,
+        time_min: 0,
+        time_max: 0,
+        last_scrape: 0,
+        crc32: crc32fast::hash(&bytes),
+        bytes,
+    }
 }
 
 fn open(dir: &Path, bytes_max: u64, metrics: &Arc<Metrics>) -> (Spool, Lock) {
@@ -121,7 +131,10 @@ async fn numbers_are_not_used_again() {
     let (spool, lock) = open(dir.path(), 1000, &metrics);
     let first = spool.writer().next_sequence;
     spool.add(&object(first + 5)).await.unwrap();
-    spool.record(InFlight { sequence: first + 5, key: "k".into(), conflict: false, tenure: None }).await.unwrap();
+    spool
+        .record(InFlight { sequence: first + 5, key: "k".into(), conflict: false, tenure: None })
+        .await
+        .unwrap();
     spool.delivered(first + 5).await;
     drop((spool, lock));
     let (spool, lock) = open(dir.path(), 1000, &metrics);
@@ -234,4 +247,67 @@ async fn an_object_that_cannot_be_written_may_be_tried_again() {
     fs::rename(parent.path().join("gone"), &dir).unwrap();
     spool.add(&object(1)).await.unwrap();
     assert_eq!(drain(&spool).await, [1]);
+}
+
+const TENURE: Tenure = Tenure { transitions: 3, acquired: 1_795_348_800_000_000 };
+
+fn scraped(sequence: u64, last_scrape: i64) -> Object {
+    Object { last_scrape, ..object(sequence) }
+}
+
+#[tokio::test]
+async fn what_is_undecided_is_kept_and_decided_later_also_after_a_restart() {
+    let check = async |claim: Claim, kept: &[u64], lost: u64| {
+        let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
+        let (spool, lock) = open(dir.path(), 1000, &metrics);
+        spool.claim(Claim::Holding { tenure: TENURE, ours_until: 100 }).await;
+        for (sequence, last_scrape) in [(1, 99), (2, 100), (3, 150)] {
+            spool.add(&scraped(sequence, last_scrape)).await.unwrap();
+        }
+        assert_eq!((spool.undecided(), spool.is_drained()), (Some(TENURE), false));
+        assert!(names(dir.path()).iter().any(|name| name.ends_with(".3_1795348800000000_150.parquet")));
+        drop((spool, lock));
+        let (spool, _lock) = open(dir.path(), 1000, &metrics);
+        assert_eq!(spool.undecided(), Some(TENURE));
+        spool.claim(claim).await;
+        assert_eq!(spool.undecided(), None);
+        assert_eq!(drain(&spool).await, kept, "{claim:?}");
+        assert_eq!(dropped(&metrics, DropReason::TakenOver), (lost, 10 * lost), "{claim:?}");
+        assert_eq!(names(dir.path()), ["lock", "state.json"]);
+    };
+    check(Claim::Holding { tenure: TENURE, ours_until: 200 }, &[1, 2, 3], 0).await;
+    check(Claim::Lost { tenure: TENURE, ours_until: 150 }, &[1, 2], 1).await;
+    check(Claim::Lost { tenure: TENURE, ours_until: i64::MIN }, &[1], 2).await;
+    check(Claim::All, &[1, 2, 3], 0).await;
+}
+
+#[tokio::test]
+async fn what_comes_after_a_loss_is_judged_at_once() {
+    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
+    let (spool, _lock) = open(dir.path(), 1000, &metrics);
+    let first = spool.writer().next_sequence;
+    spool.claim(Claim::Lost { tenure: TENURE, ours_until: 100 }).await;
+    spool.add(&scraped(first, 99)).await.unwrap();
+    spool.add(&scraped(first + 1, 100)).await.unwrap();
+    assert_eq!((spool.status().objects, spool.writer().next_sequence), (1, first + 2));
+    assert_eq!(dropped(&metrics, DropReason::TakenOver), (1, 10));
+}
+
+/// While it is undecided it is not given out; what has its key may have arrived and is not dropped.
+#[tokio::test]
+async fn undecided_objects_wait() {
+    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
+    let (spool, _lock) = open(dir.path(), 1000, &metrics);
+    spool.claim(Claim::Holding { tenure: TENURE, ours_until: 100 }).await;
+    spool.add(&scraped(1, 100)).await.unwrap();
+    spool.add(&scraped(2, 100)).await.unwrap();
+    assert!(spool.is_drained() && !spool.is_empty());
+    let later = async { spool.claim(Claim::Holding { tenure: TENURE, ours_until: 101 }).await };
+    let (next, ()) = tokio::join!(spool.oldest(), later);
+    assert_eq!(next.unwrap().sequence, 1);
+    spool.claim(Claim::Holding { tenure: TENURE, ours_until: 100 }).await;
+    spool.add(&scraped(3, 100)).await.unwrap();
+    spool.record(InFlight { sequence: 3, key: "k".into(), conflict: false, tenure: None }).await.unwrap();
+    spool.claim(Claim::Lost { tenure: TENURE, ours_until: 100 }).await;
+    assert_eq!(drain(&spool).await, [1, 2, 3]);
 }

@@ -63,7 +63,9 @@ impl<S: Store> Uploader<S> {
             }
             match store.put(key, &body, Condition::Absent).await {
                 Err(error) if error.next == Next::Exists => break true,
-                Err(error) if matches!(error.next, Next::Wait | Next::Refresh | Next::Denied | Next::Clock) => {
+                Err(error)
+                    if matches!(error.next, Next::Wait | Next::Refresh | Next::Denied | Next::Clock) =>
+                {
                     trouble.step(&error).await;
                 }
                 // It is stored only now, or may be.

@@ -1,5 +1,7 @@
 //! Uploading into a scripted store, under paused time.
 
+mod turns;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
@@ -16,6 +18,10 @@ enum Step {
     Ok,
     /// Stores the object, but the answer is lost.
     Lost,
+    /// Neither stores nor answers.
+    Hang,
+    /// Stores and does not answer.
+    StoreThenHang,
     Fail(Next),
 }
 
@@ -73,6 +79,29 @@ impl Scripted {
     }
 }
 
+impl Scripted {
+    fn take(&self, key: &str, body: &Body, condition: Condition) -> (Step, Result<Receipt, Error>) {
+        let elapsed = self.elapsed();
+        let mut memory = self.lock();
+        memory.attempts.push((key.to_owned(), condition, elapsed));
+        let step = memory.puts.pop_front().unwrap_or(Step::Ok);
+        if let Step::Fail(next) = step {
+            return (step, Err(failure(next)));
+        }
+        if matches!(step, Step::Hang) {
+            return (step, Err(failure(Next::Unknown)));
+        }
+        if condition == Condition::Absent && memory.objects.contains_key(key) {
+            return (step, Err(failure(Next::Exists)));
+        }
+        memory.objects.insert(key.to_owned(), body.clone());
+        let time = memory.clock + elapsed as i64;
+        memory.times.insert(key.to_owned(), time);
+        memory.arrived.push(key.to_owned());
+        (step, if matches!(step, Step::Lost) { Err(failure(Next::Unknown)) } else { Ok(Receipt::default()) })
+    }
+}
+
 fn failure(next: Next) -> Error {
     Error { next, class: "scripted", text: format!("scripted {next:?}") }
 }
@@ -85,21 +114,11 @@ impl Store for Scripted {
     }
 
     async fn put(&self, key: &str, body: &Body, condition: Condition) -> Result<Receipt, Error> {
-        let elapsed = self.elapsed();
-        let mut memory = self.lock();
-        memory.attempts.push((key.to_owned(), condition, elapsed));
-        let step = memory.puts.pop_front().unwrap_or(Step::Ok);
-        if let Step::Fail(next) = step {
-            return Err(failure(next));
+        let (step, answer) = self.take(key, body, condition);
+        if matches!(step, Step::Hang | Step::StoreThenHang) {
+            std::future::pending::<()>().await;
         }
-        if condition == Condition::Absent && memory.objects.contains_key(key) {
-            return Err(failure(Next::Exists));
-        }
-        memory.objects.insert(key.to_owned(), body.clone());
-        let time = memory.clock + elapsed as i64;
-        memory.times.insert(key.to_owned(), time);
-        memory.arrived.push(key.to_owned());
-        if matches!(step, Step::Lost) { Err(failure(Next::Unknown)) } else { Ok(Receipt::default()) }
+        answer
     }
 
     async fn head(&self, key: &str) -> Result<Option<Stored>, Error> {

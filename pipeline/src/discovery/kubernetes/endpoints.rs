@@ -98,15 +98,15 @@ impl Targets {
     pub(super) fn add(
         &mut self,
         mut labels: LabelsBuilder,
-        pod: Option<Arc<Pod>>,
+        pod: Option<&Arc<Pod>>,
         port: Option<i32>,
         look: &mut Look<'_>,
     ) {
-        if let Some(pod) = &pod {
+        if let Some(pod) = pod {
             pod.set_makers(&mut labels, look);
             self.see(pod, port);
         }
-        self.push(&labels, pod.as_deref());
+        self.push(&labels, pod.map(|pod| &**pod));
     }
 
     fn push(&mut self, labels: &LabelsBuilder, pod: Option<&Pod>) {
@@ -198,5 +198,5 @@ fn add_target(targets: &mut Targets, address: &Address, port: &Port, ready: bool
             set(&mut labels, "pod_container_port_protocol", &port.protocol);
         }
     }
-    targets.add(labels, pod, Some(port.number), look);
+    targets.add(labels, pod.as_ref(), Some(port.number), look);
 }

@@ -146,5 +146,5 @@ fn add_target(targets: &mut Targets, address: &str, endpoint: &Endpoint, port: &
     if let Some(pod) = &pod {
         set_container(&mut labels, pod, port.number);
     }
-    targets.add(labels, pod, port.number, look);
+    targets.add(labels, pod.as_ref(), port.number, look);
 }

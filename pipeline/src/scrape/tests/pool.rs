@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{Clock, Error, Pool};
 use super::*;
+use crate::gate::{Gate, Moment};
 use crate::model::labels::Labels;
 use crate::model::scrape::{Scrape, ScrapeError};
 use crate::model::target::{TargetGroup, TargetSet};
@@ -40,9 +41,14 @@ struct Running {
 }
 
 fn run(job: ResolvedJob, first: &[&str], queue: usize) -> Running {
+    run_behind(Gate::open(), job, first, queue)
+}
+
+fn run_behind(gate: Gate, job: ResolvedJob, first: &[&str], queue: usize) -> Running {
     let (sender, scrapes) = mpsc::channel(queue);
     let metrics = metrics();
-    let pool = Pool::new(sender, Size(1 << 20), Arc::clone(&metrics), clock());
+    let mut pool = Pool::new(sender, Size(1 << 20), Arc::clone(&metrics), clock());
+    pool.set_gate(gate);
     let view = pool.targets();
     let (groups, receiver) = watch::channel(groups(first));
     let stop = CancellationToken::new();
@@ -197,4 +203,57 @@ async fn a_round_asks_everyone_once() {
         count += 1;
     }
     assert_eq!((count, view.jobs().len(), server.requests().len()), (3, 2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_scraped_behind_a_closed_gate() {
+    let (mut gate, keeper) = Gate::closed();
+    let mut pool = run_behind(gate.clone(), in_process("10s"), &["a", "b"], 16);
+    let nothing = tokio::time::timeout(Duration::from_secs(100), pool.scrapes.recv()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    assert_eq!(pool.view.jobs()[0].active.len(), 2, "the targets are known");
+    keeper.open(None);
+    let first = pool.next().await;
+    pool.next().await;
+    keeper.close(Duration::ZERO);
+    let version = gate.closing_to_seal().await;
+    assert!(pool.scrapes.try_recv().is_err());
+    gate.set_sealed(version, 7);
+    assert_eq!(keeper.sealed(), Some(7));
+    let nothing = tokio::time::timeout(Duration::from_secs(100), pool.scrapes.recv()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    // A changed set is taken note of meanwhile.
+    pool.groups.send(groups(&["b", "c"])).unwrap();
+    keeper.open(None);
+    let mut instances = [pool.next().await, pool.next().await].map(|s| s.target.instance().to_owned());
+    instances.sort();
+    assert_eq!(instances, ["b", "c"]);
+    assert!(!first.target.instance().is_empty());
+    pool.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_due_since_a_moment_is_made_up_for() {
+    let (gate, keeper) = Gate::closed();
+    let mut pool = run_behind(gate, in_process("10s"), &["a", "b", "c", "d", "e", "f"], 64);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let at = Instant::now();
+    // Half an interval ago: who was due since then is asked at once, the others when they are due.
+    let from = Moment { at: at - Duration::from_secs(5), time: 95_000 };
+    keeper.open(Some(from));
+    let mut late = 0;
+    let mut seen = BTreeMap::new();
+    for _ in 0..12 {
+        let scrape = pool.next().await;
+        assert!(scrape.time >= 95_000, "{}", scrape.time);
+        late += usize::from(scrape.time == 100_000 && at.elapsed() < Duration::from_millis(50));
+        seen.entry(scrape.target.instance().to_owned()).or_insert_with(Vec::new).push(scrape.time);
+    }
+    // In each interval of ten seconds from there on, one of each.
+    for times in seen.values() {
+        let intervals: Vec<_> = times.iter().map(|time| (time - 95_000) / 10_000).collect();
+        assert_eq!(intervals, [0, 1], "{seen:?}");
+    }
+    assert!((1..6).contains(&late), "{late} were late: {seen:?}");
+    pool.stop().await.unwrap();
 }

@@ -137,6 +137,10 @@ fn a_group_that_stays_the_same_is_not_looked_at_again() {
         let targets = vec![Labels::from_pairs([("__address__", address), ("x", x)])];
         Arc::new(TargetGroup { targets, ..TargetGroup::default() })
     };
+    let group_with = |address: &str, new: &str| {
+        let targets = vec![Labels::from_pairs([("__address__", address), ("__meta_new", new)])];
+        Arc::new(TargetGroup { targets, ..TargetGroup::default() })
+    };
     let mut resolver = super::super::targets::Resolver::new(&job);
     let (a, b, c) = (group("a", ""), group("b", ""), group("c", "drop"));
     let mut resolve = |groups: &[&Arc<TargetGroup>]| {
@@ -147,9 +151,11 @@ fn a_group_that_stays_the_same_is_not_looked_at_again() {
     let (before, dropped) = resolve(&[&a, &b, &c]);
     assert_eq!((before.len(), dropped), (2, 1));
     // One group is exchanged for an equal one, and another is new and the same as the first.
-    let (after, dropped) = resolve(&[&a, &group("b", ""), &c, &group("a", "")]);
+    let (after, dropped) = resolve(&[&a, &group_with("b", "yes"), &c, &group("a", "")]);
     assert_eq!((after.len(), dropped), (2, 2));
     assert!(Arc::ptr_eq(&before[0], &after[0]), "looked at again");
-    assert!(!Arc::ptr_eq(&before[1], &after[1]), "the old target of a new group");
+    // The loop of a target that is found again in another group goes on, and the labels are those of the new group.
+    assert!(Arc::ptr_eq(&before[1], &after[1]), "another target");
+    assert_eq!(after[1].discovered().labels().value("__meta_new"), "yes");
     assert_eq!(resolve(&[&b]).0[0].url, "http://b/metrics");
 }

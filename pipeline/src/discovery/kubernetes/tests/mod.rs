@@ -185,6 +185,11 @@ fn only_what_depends_on_a_change_is_made_anew() {
     // One pod became different.
     pods.apply(typed(pod("p2", "10.0.0.3")));
     assert_eq!(kept(&mut groups), (true, vec![true, false]));
+    // One slice itself.
+    let mut changed = slice("s1", "p1");
+    changed["ports"][0]["port"] = json!(81);
+    slices.apply(typed(changed));
+    assert_eq!(kept(&mut groups), (true, vec![false, false]));
     // A service appears that was looked for: both slices are its.
     let service =
         json!({"kind": "Service", "metadata": {"name": "s", "namespace": "a", "labels": {"x": "y"}}});
