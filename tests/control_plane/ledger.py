@@ -29,10 +29,12 @@ class Delivered:
         self.probes = defaultdict(list)
         self.metrics = defaultdict(set)
         self.rows = 0
+        # (job, instance) -> [(milliseconds, writer)] of successful scrapes
+        self.writers = defaultdict(list)
         for delivered in self.objects:
-            self._read(delivered.table)
+            self._read(delivered.table, delivered.key.rsplit("/", 1)[1].split("-")[0])
 
-    def _read(self, table):
+    def _read(self, table, writer):
         names = ["timestamp", "metric", "job", "instance", "node", "container", "value"]
         columns = [table.column(name) for name in names]
         columns[0] = columns[0].cast(pa.int64())
@@ -44,6 +46,8 @@ class Delivered:
             self.metrics[job].add(metric)
             if metric == "up":
                 self.up[job, instance].append((time, value))
+                if value == 1:
+                    self.writers[job, instance].append((time, writer))
             self.nodes[job][instance].add((metric in ("up", "scrape_duration_seconds"), node))
             probe = PROBES.get(job)
             if probe and metric == probe[0]:
