@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 
+from api import Refused
 from cluster import API_ADDRESS, API_PORT
 from processes import Failure, Process, http_get, wait_for
 
@@ -216,9 +217,15 @@ class Pod:
         return [name for name in found if name not in known and not name.startswith(volumes)]
 
     def close(self):
-        """Ends the process, and unmounts."""
+        """Ends the process, deletes the pod, and unmounts."""
         if self.process:
             self.process.stop()
+        if self.object:
+            try:
+                self.cluster.api.delete(self.object, grace=0)
+            except (Refused, OSError):
+                pass  # gone already, or the API server is
+            self.object = None
         for folder in ("proc", "dev/null"):
             subprocess.run(["umount", str(self.root / folder)], capture_output=True, check=False, timeout=10)
 

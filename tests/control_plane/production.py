@@ -56,6 +56,7 @@ def check(suite):
         checks.none(f"{job}: what was shipped is shipped", names - delivered.metrics[job])
     checks.none("dcgm: nothing of another family", [m for m in delivered.metrics["dcgm"] if m.startswith("DCGM_EXPORTER")])
     checks.that("the agent counted what it delivered", "agent_objects_uploaded_total" in metrics)
+    pod.close()
     for endpoint in suite.stand_ins.endpoints:
         endpoint.answered.clear()
 

@@ -21,8 +21,8 @@ class Endpoint:
     def __init__(self, job, address, port, node, body, kubelet=None, path="/metrics"):
         self.job, self.address, self.port, self.node = job, address, port, node
         self.body, self.kubelet, self.path = body, kubelet, path
-        # When each scrape was answered completely.
-        self.answered = []
+        # When each scrape was answered completely, and who asked.
+        self.answered, self.askers = [], {}
         # What was asked and not answered with 200.
         self.refused = []
         self.connections = 0
@@ -147,6 +147,7 @@ class StandIns:
                 await writer.drain()
                 if status == 200:
                     endpoint.answered.append(time.time())
+                    endpoint.askers[endpoint.answered[-1]] = writer.get_extra_info("peername")[0]
                 else:
                     endpoint.refused.append((time.time(), status))
         except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, asyncio.LimitOverrunError):
