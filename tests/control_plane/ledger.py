@@ -67,7 +67,8 @@ def close(checks, name, delivered, stand_ins, intervals, began, ended):
         good = [time for time, up in rows if up == 1]
         if len(good) != len(set(good)):
             twice.append(key)
-        if len(good) != len(endpoint.answered):
+        # An answer on its way when the agent is told to end may be given up.
+        if len(good) not in (len(endpoint.answered), sum(t < ended for t in endpoint.answered)):
             lost.append((key, f"{len(endpoint.answered)} answered, {len(good)} delivered"))
         interval = intervals[endpoint.job]
         since = max(began, getattr(endpoint, "born", 0))
@@ -83,7 +84,7 @@ def close(checks, name, delivered, stand_ins, intervals, began, ended):
         if endpoint.job in PROBES and not getattr(endpoint, "real", False):
             # Sorted by the value too: a scrape given up by the agent may have counted one.
             values = sorted(value for _, value in delivered.probes[key])
-            if values != [float(number + 1) for number in range(len(endpoint.answered))]:
+            if values != [float(number + 1) for number in range(len(good))]:
                 wrong_probe.append((key, values[:12], len(endpoint.answered)))
     strangers = [key for key in delivered.up if key not in known and key[0] in intervals and delivered.up[key]]
     checks.that(f"{name}: something was scraped", any(delivered.up.values()), "no sample of `up`")

@@ -231,7 +231,7 @@ def handovers(suite, world, delivered, began, ended):
         interval = FAST[endpoint.job]
         count += len(times)
         twice += [(endpoint.instance, round(b - a, 2)) for a, b in itertools.pairwise(times) if b - a < interval * 0.5]
-        calm = [t for t in endpoint.answered if not any(a <= t <= b for a, b in world.troubles)]
+        calm = [t for t in endpoint.answered if t < ended and not any(a <= t <= b for a, b in world.troubles)]
         steady = [t for t in calm if not any(-0.5 <= t - moment <= 1.5 for moment in moments)]
         superseded += len(calm) - len(steady)
         lost += [(endpoint.instance, round(t - began, 2), endpoint.askers[t]) for t in steady if not any(t - 2 < row <= t + 0.05 for row in times)]
