@@ -133,7 +133,7 @@ agent, which ships Prometheus metrics as Parquet objects
 
 /metrics   the agent's own metrics, for Prometheus
 /healthz   200 while the process turns
-/readyz    200 while objects get through, otherwise 503 and why not
+/readyz    200 while objects get through or another agent works, otherwise 503 and why not
 /targets   what is scraped, and how the last scrapes went (JSON)
 ";
 

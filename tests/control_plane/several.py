@@ -22,7 +22,7 @@ BUILT_IN = DEPLOY.parent / "agent" / "src" / "config" / "kubernetes.yaml"
 FAST = {"node-exporter": 2, "kube-state-metrics": 2, "dcgm": 2, "cadvisor": 3, "event-exporter": 2}
 MAX_AGE = 3
 SHARDED = ["mode=statefulset", "sharding.total=3", "ingestion=partitioned"]
-# The issue: the other takes over within 15 s of the loss.
+# The other takes over within 15 s of the loss.
 TAKEOVER = 15
 
 

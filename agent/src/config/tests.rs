@@ -87,6 +87,7 @@ fn the_complete_file_says_what_the_defaults_are() {
     assert_eq!(config.pipeline.parquet, pipeline::encode::Config::default());
     assert_eq!(config.pipeline.limits, pipeline::Limits::default());
     assert_eq!(config.server, admin::Config::default());
+    assert_eq!(config.leader_election, lease::Config::default());
     assert_eq!(format!("{:?}", config.sinks.spool), format!("{:?}", sinks::spool::Config::default()));
     let global = pipeline::scrape::GlobalConfig {
         // What is the default, written out.
@@ -314,4 +315,18 @@ fn several_writers_need_a_table_that_knows_them() {
     check("sharding: {total: 2}\ningestion: partitioned", &["sharding.index"]);
     check("ingestion: partition", &["ingestion"]);
     check("sharding: {total: 2, index: 0}\nsink: {file: {dir: x}}", &[]);
+}
+
+#[test]
+fn agents_take_turns_or_share_the_targets() {
+    let file = |text: &str| format!("{text}\nsink: {{file: {{dir: x}}}}\nscrape_configs: []\n");
+    let environment = Environment::from_pairs([("POD_NAME", "agent-5"), ("POD_NAMESPACE", "monitoring")]);
+    let (config, _) = parse(&file("leader_election: {enabled: true}"), &environment, Purpose::Run).unwrap();
+    assert_eq!(config.leader_election.identity("w"), "agent-5_w");
+    assert_eq!(config.leader_election.lease_namespace.as_deref(), Some("monitoring"));
+    let both =
+        file("leader_election: {enabled: true, lease_name: A}\nsharding: {total: 7}\ningestion: partitioned");
+    let problems = parse(&both, &environment, Purpose::Run).unwrap_err();
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["leader_election.lease_name", "leader_election.enabled"], "{problems:?}");
 }
