@@ -33,6 +33,8 @@ const WATCH_SECONDS: u32 = 120;
 const WATCH_MARGIN: Duration = Duration::from_secs(5);
 /// A watch that ends sooner than this is no progress.
 const WATCH_SHORT: Duration = Duration::from_secs(1);
+/// The longest wait for a server that does not answer. A few requests in that time cost nobody anything.
+const AWAY_MAX: Duration = Duration::from_secs(5);
 /// Refusals in a row after which the version is held to be the reason.
 const REFUSALS_MAX: u32 = 3;
 
@@ -99,7 +101,10 @@ impl<T: Object> Watch<T> {
                 }
             }
             if start.elapsed() < WATCH_SHORT || self.said.is_some() {
-                tokio::time::sleep(delay.next()).await;
+                // A server that was away may be back at any moment; a permission takes someone to add it.
+                let away = matches!(self.said, Some(Error::Unreachable { .. }));
+                let wait = delay.next();
+                tokio::time::sleep(if away { wait.min(AWAY_MAX) } else { wait }).await;
             }
         }
     }
