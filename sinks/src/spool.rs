@@ -38,7 +38,7 @@ use state::State;
 pub struct Config {
     /// The directory; one agent at a time. It is made when it is missing.
     pub dir: PathBuf,
-    /// When objects exceed this, the oldest are dropped and counted. 2GiB holds more than a day of a cluster of
+    /// When objects exceed this, the oldest are dropped and counted. 2GiB holds 20 hours of a cluster of
     /// 300,000 series.
     pub max_bytes: Size,
 }
@@ -368,6 +368,9 @@ impl Spool {
         let _files = self.files.lock().await;
         let removed = self.lock().remove(sequence);
         let Some(Entry { name, .. }) = removed else { return };
+        // Counted first: the end of our turn may break this off at the disk.
+        self.metrics.drop_objects(reason, 1, name.samples);
+        self.measure(&self.lock());
         let ending = if reason == DropReason::Rejected { files::REJECTED } else { files::CORRUPT };
         let dir = Arc::clone(&self.dir);
         let aside = blocking(move || files::set_aside(&dir, &name.text(), ending)).await;
@@ -379,8 +382,6 @@ impl Spool {
             ?aside,
             "set an object aside"
         );
-        self.metrics.drop_objects(reason, 1, name.samples);
-        self.measure(&self.lock());
     }
 
     /// Whether nothing is here.

@@ -60,7 +60,7 @@ pub(crate) struct Uploader<S> {
     last: Option<Key>,
     /// Whether the store was looked into for it, or need not be.
     looked: bool,
-    /// When this turn began.
+    /// When this turn began; of a single agent, when it was started.
     began: Instant,
     /// The turn that the fields here belong to; `None` before the first, and where one was broken off.
     tenure: Option<Option<Tenure>>,
@@ -200,7 +200,9 @@ impl<S: Store> Uploader<S> {
             return;
         }
         self.tenure = Some(tenure);
-        self.began = Instant::now();
+        if tenure.is_some() {
+            self.began = Instant::now();
+        }
         let recorded = self.spool.in_flight();
         self.last = self.spool.last_key().and_then(|key| key.parse().ok());
         let nobody_else = recorded.as_ref().map(|recorded| recorded.tenure).unwrap_or_default() == tenure;
@@ -284,6 +286,10 @@ impl<S: Store> Uploader<S> {
     fn recorded_key(&mut self, sequence: u64) -> Option<(Key, bool)> {
         let recorded = self.resumed.take_if(|recorded| recorded.sequence == sequence)?;
         let key: Key = recorded.key.parse().ok()?;
+        // Below a key that was given since, it would never be read.
+        if self.last.as_ref().is_some_and(|last| key < *last) {
+            return None;
+        }
         let same_writer = key.is_of(&self.spool.writer().id);
         (same_writer || !recorded.conflict).then_some((key, !recorded.conflict))
     }

@@ -58,7 +58,8 @@ GOOD = {
          "kubelet.insecureSkipVerify=true", "logLevel=debug", "extraEnv[0].name=HTTPS_PROXY", "extraEnv[0].value=http://proxy:3128",
          "extraEnvFrom[0].secretRef.name=more", "priorityClassName=system-cluster-critical", "tolerations[0].key=nvidia.com/gpu",
          "tolerations[0].operator=Exists", "tolerations[0].effect=NoSchedule", "imagePullSecrets[0].name=registry",
-         "podLabels.team=gpu", "podAnnotations.note=yes", "config=internal_metrics: true",
+         "podLabels.team=gpu", "podAnnotations.note=yes", "rbac.extraRules[0].apiGroups[0]=", "rbac.extraRules[0].resources[0]=endpoints",
+         "rbac.extraRules[0].verbs[0]=watch", "config=# 0.0.0.0:9598 /var/lib/agent/spool SPOOL_MAX_BYTES LEADER_ELECTION",
          "topologySpreadConstraints[0].maxSkew=1", "topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
          "topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
          "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].key=a",
@@ -81,6 +82,9 @@ BAD = {
     "image.tagg=1": "tagg",
     "spool.maxBytes=2": "maxBytes",
     "credentials.cedana.url=api.cedana.ai": "url",
+    "config=internal_metrics: true": "server.listen 0.0.0.0:9598",
+    "replicas=2,config=0.0.0.0:9598 /var/lib/agent/spool SPOOL_MAX_BYTES": "LEADER_ELECTION",
+    "mode=daemonset,ingestion=partitioned,config=0.0.0.0:9598 /var/lib/agent/spool SPOOL_MAX_BYTES": "SHARD_NODE",
 }
 
 

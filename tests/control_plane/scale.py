@@ -30,7 +30,7 @@ CONFIG = {
 
 
 def check(suite):
-    """A bench: figures are printed, and only what the issue bounds is checked."""
+    """A bench: figures are printed, and only their bounds are checked."""
     checks, api, many = suite.checks, suite.api, suite.options.many_pods
     suite.cluster.namespace(SPACE)
     pod = suite.pod(suite.base, "scale", env={"AGENT_CONFIG": "/var/lib/agent/agent.yaml"})

@@ -45,7 +45,7 @@ const FOREIGN: [(&str, &str); 10] = [
     ("tracing", "the agent sends no traces"),
 ];
 
-/// Values that the environment gives where the file says nothing: the path, and the variable (CONTRACT.md 1).
+/// Values that the environment gives where the file says nothing: the path, and the variable.
 const FROM_ENVIRONMENT: [(&[&str], &str); 7] = [
     (&["credentials", "cedana", "url"], "CEDANA_URL"),
     // Before the token itself: a file is read again at each refresh.
@@ -254,8 +254,7 @@ fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpo
     say(Path::default(), config.sinks.check());
 }
 
-/// A plain queue table keeps one pointer, under which several writers hide each other's objects (CLICKHOUSE.md, S3Queue 1
-/// and 3).
+/// A plain queue table keeps one pointer, under which several writers hide each other's objects (README, "Ingest").
 fn several_writers(config: &Config) -> Vec<(String, String)> {
     let several = config.pipeline.sharding.is_on() && config.sinks.sink.s3.is_some();
     if !several || config.ingestion == Ingestion::Partitioned {

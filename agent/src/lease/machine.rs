@@ -220,8 +220,9 @@ impl Machine {
     /// Takes in that scraping ends now and for good. What is scraped all the same until it has ended is left to the next
     /// holder, who makes up for it.
     pub(crate) fn stop(&mut self, now: Now) {
+        // What is later than the beginning of a handover nobody has scraped.
+        let now = self.handing_over.take().map_or(now, |hand_over| hand_over.since);
         self.stopped = Some(now);
-        self.handing_over = None;
         if let Some(held) = &mut self.held {
             held.ours_until = held.ours_until.min(now.time);
         }
@@ -235,7 +236,7 @@ impl Machine {
     }
 
     /// When scraping ended, for good or for handing over: what is later is the next one's.
-    fn ended(&self) -> Option<Now> {
+    pub(crate) fn ended(&self) -> Option<Now> {
         self.handing_over.as_ref().map(|hand_over| hand_over.since).or(self.stopped)
     }
 

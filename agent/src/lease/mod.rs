@@ -120,7 +120,9 @@ impl Election {
         self.apply().await;
         drop(scraping);
         self.keep(&drained, false).await;
-        if drained.is_cancelled() {
+        // Where an upload was broken off at the end, its bytes may still arrive: then the next one waits until the Lease has
+        // run out.
+        if drained.is_cancelled() && self.backlog.is_drained() {
             let _ = tokio::time::timeout(GIVE_BACK_MAX, self.give_back()).await;
             self.apply().await;
         }
@@ -179,12 +181,18 @@ impl Election {
     async fn apply(&mut self) {
         match self.machine.held {
             Some(held) => {
+                let open = self.machine.ended().is_none().then_some((held.tenure, held.from));
+                // Closed before anything that takes time: what is scraped after the end is the next one's.
+                if open.is_none() {
+                    self.set_gate(None, PATIENCE);
+                }
                 let ours_until = held.ours_until.div_euclid(1_000);
                 self.claim(Claim::Holding { tenure: held.tenure, ours_until }).await;
                 let turn = Turn::Until { deadline: held.deadline(), tenure: held.tenure };
                 self.turn.send_if_modified(|before| std::mem::replace(before, turn) != turn);
-                let open = self.machine.handing_over.is_none().then_some((held.tenure, held.from));
-                self.set_gate(open, PATIENCE);
+                if open.is_some() {
+                    self.set_gate(open, PATIENCE);
+                }
             }
             None => {
                 self.end_turn();

@@ -26,7 +26,7 @@ pub(super) struct Found {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Group {
-    #[serde(deserialize_with = "scalar::texts")]
+    #[serde(default, deserialize_with = "scalar::texts")]
     targets: Vec<String>,
     #[serde(default, deserialize_with = "scalar::map")]
     labels: BTreeMap<String, String>,
@@ -87,8 +87,7 @@ mod tests {
 
     #[test]
     fn a_list_is_taken_or_left() {
-        for bad in ["{}", "[null]", r#"[{"targets": ["a"]}, {"targets": 1}]"#, r#"[{"labels": {}}]"#, "[", ""]
-        {
+        for bad in ["{}", "[null]", r#"[{"targets": ["a"]}, {"targets": 1}]"#, "[", ""] {
             assert!(read(bad, Format::Json).is_err(), "{bad}");
         }
         assert!(read("- targets: [a]\n  label: {}\n", Format::Yaml).is_err());

@@ -73,7 +73,7 @@ impl Error {
                 server,
                 permission: Box::new(permission.clone()),
                 code,
-                cause: status.message.clone(),
+                cause: shorten(&status.message),
             },
         }
     }
@@ -83,6 +83,15 @@ impl Error {
     pub fn needs_someone(&self) -> bool {
         matches!(self, Self::Config(_) | Self::Unauthorized { .. } | Self::Forbidden { .. })
     }
+}
+
+/// The longest part of an answer that is repeated: a proxy's error page is nobody's remedy.
+const CAUSE_CHARS_MAX: usize = 200;
+
+/// The first line, as far as it is short.
+fn shorten(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).take(CAUSE_CHARS_MAX).collect()
 }
 
 /// kube's words for which of its layers it was say nothing to people.

@@ -34,7 +34,7 @@ impl Metrics {
             )?,
             skipped: counters(
                 "agent_scrapes_skipped_total",
-                "Scrapes that did not take place, by reason: slow (the one before took too long) or backpressure.",
+                "Scrapes that did not take place, by reason: slow (the one before took too long), backpressure, or stopped (given up at an end).",
                 &["reason"],
             )?,
             body_waits: IntCounter::new(

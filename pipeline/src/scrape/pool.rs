@@ -307,8 +307,10 @@ impl JobLoops {
         for one in gone.into_values() {
             one.abort.cancel();
         }
-        // Later loops are of new targets, which nobody had before.
-        self.state.from = None;
+        // Later loops are of new targets, which nobody had before, once discovery has found the old ones.
+        if set.waiting == 0 {
+            self.state.from = None;
+        }
         self.view.replace(self.position, targets, &self.shared.metrics);
     }
 
@@ -364,7 +366,10 @@ impl TargetLoop {
                 return Ok(());
             }
             let time = schedule.timestamp(Instant::now(), clock());
-            let Some(scrape) = abort.run_until_cancelled(self.scrape(time)).await else { return Ok(()) };
+            let Some(scrape) = abort.run_until_cancelled(self.scrape(time)).await else {
+                self.shared.metrics.skipped.with_label_values(&["stopped"]).inc();
+                return Ok(());
+            };
             let reason = self.send(scrape).await?;
             let missed = schedule.advance(Instant::now(), clock());
             if missed > 0 {

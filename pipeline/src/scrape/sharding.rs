@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::targets::ActiveTarget;
 use crate::model::labels::Labels;
+use crate::model::target::{Discovered, Target};
 
 /// More shards than this is a misprint.
 const TOTAL_MAX: u32 = 1024;
@@ -76,13 +76,13 @@ impl Sharding {
         self.total > 1 || !self.node.is_empty()
     }
 
-    /// Whether this agent scrapes `target`.
-    pub(super) fn is_mine(&self, target: &ActiveTarget) -> bool {
+    /// Whether this agent scrapes `target`, by what was discovered of it last.
+    pub(super) fn is_mine(&self, target: &Target, discovered: &Discovered) -> bool {
         if !self.node.is_empty() {
-            return node(&target.target.discovered().labels()) == Some(self.node.as_str());
+            return node(&discovered.labels()) == Some(self.node.as_str());
         }
         let Some(index) = self.index.filter(|_| self.total > 1) else { return true };
-        let hash = target.target.labels_hash ^ xxh3_64(target.target.url.as_bytes());
+        let hash = target.labels_hash ^ xxh3_64(target.url.as_bytes());
         jump(hash, self.total) == index
     }
 }
@@ -116,19 +116,16 @@ fn jump(mut key: u64, buckets: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::target::{Job, Target};
+    use crate::model::target::Job;
 
-    fn target(instance: &str, discovered: &[(&str, &str)]) -> ActiveTarget {
+    fn target(instance: &str) -> Target {
         let labels = Labels::from_pairs([("instance", instance), ("job", "j")]);
-        let discovered = Labels::from_pairs(discovered.iter().copied());
-        let target =
-            Target::new(Arc::new(Job::default()), labels, discovered.into(), format!("http://{instance}/m"));
-        ActiveTarget { target: Arc::new(target), interval: Duration::ZERO, timeout: Duration::ZERO }
+        let nothing = Discovered::from(Labels::default());
+        Target::new(Arc::new(Job::default()), labels, nothing, format!("http://{instance}/m"))
     }
 
     fn shard(total: u32, index: u32) -> Sharding {
@@ -148,9 +145,11 @@ mod tests {
     #[test]
     fn each_target_has_one_shard_and_growth_moves_only_to_the_new_one() {
         let targets: Vec<_> =
-            (0..3000).map(|i| target(&format!("10.0.{}.{}:9100", i / 250, i % 250), &[])).collect();
-        let owner = |target: &ActiveTarget, total| {
-            let owners: Vec<u32> = (0..total).filter(|index| shard(total, *index).is_mine(target)).collect();
+            (0..3000).map(|i| target(&format!("10.0.{}.{}:9100", i / 250, i % 250))).collect();
+        let owner = |target: &Target, total| {
+            let owners: Vec<u32> = (0..total)
+                .filter(|index| shard(total, *index).is_mine(target, &Labels::default().into()))
+                .collect();
             assert_eq!(owners.len(), 1, "{total} shards");
             owners[0]
         };
@@ -171,7 +170,8 @@ mod tests {
     fn an_agent_of_a_node_keeps_to_it() {
         let own = Sharding { node: "n1".to_owned(), ..Sharding::default() };
         let check = |discovered: &[(&str, &str)], expected| {
-            assert_eq!(own.is_mine(&target("a:1", discovered)), expected, "{discovered:?}");
+            let labels = Labels::from_pairs(discovered.iter().copied());
+            assert_eq!(own.is_mine(&target("a:1"), &labels.into()), expected, "{discovered:?}");
         };
         check(&[("__meta_kubernetes_pod_node_name", "n1")], true);
         check(&[("__meta_kubernetes_pod_node_name", "n2")], false);

@@ -158,7 +158,7 @@ impl Resolver {
                     let target = Unique(Arc::new(target));
                     let Unique(target) = self.known.get(&target).unwrap_or(&target);
                     let active = ActiveTarget { target: Arc::clone(target), interval, timeout };
-                    if job.sharding.is_mine(&active) {
+                    if job.sharding.is_mine(&active.target, &discovered) {
                         return Found::Active(active, discovered);
                     }
                     DropReason::OtherShard

@@ -93,6 +93,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := required (printf "s3.region: credentials.source=%s does not say where to write" $v.credentials.source) $v.s3.region }}
 {{- $_ := required (printf "credentials.clusterId: credentials.source=%s does not say which cluster this is" $v.credentials.source) $v.credentials.clusterId }}
 {{- end }}
+{{- with $v.config }}
+{{- if not (contains "0.0.0.0:9598" .) }}
+{{- fail "config: needs server.listen 0.0.0.0:9598, since probes come from outside the pod (`agent default-config --kubernetes` prints such a file)" }}
+{{- end }}
+{{- if not (contains "/var/lib/agent/spool" .) }}
+{{- fail "config: needs spool.dir /var/lib/agent/spool, where the volume is (`agent default-config --kubernetes` prints such a file)" }}
+{{- end }}
+{{- $needed := list "SPOOL_MAX_BYTES" }}
+{{- if include "agent.election" $ }}{{ $needed = append $needed "LEADER_ELECTION" }}{{ end }}
+{{- if gt (int $v.sharding.total) 1 }}{{ $needed = append $needed "SHARDS" }}{{ end }}
+{{- if eq $v.mode "daemonset" }}{{ $needed = append $needed "SHARD_NODE" }}{{ end }}
+{{- range $needed }}
+{{- if not (contains . $v.config) }}
+{{- fail (printf "config: does not use ${%s}, by which the chart tells the agent what these values mean: without it several agents would not know of each other, or the volume would be smaller than the spool (`agent default-config --kubernetes` prints a file that does)" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if le (int $v.terminationGracePeriodSeconds) 28 }}
 {{- fail "terminationGracePeriodSeconds: must be above 28, the seconds in which the agent uploads what is left and stops" }}
 {{- end }}

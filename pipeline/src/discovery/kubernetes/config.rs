@@ -222,11 +222,17 @@ impl KubernetesConfig {
         if url.is_some() && file.is_some() {
             say("kubeconfig_file", "cannot be used beside api_server: keep one of them");
         }
-        if let Some(url) = url
-            && !url::Url::parse(url)
-                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        {
-            say("api_server", &format!("{url:?} is not a URL: write it like https://10.0.0.1:6443"));
+        let parsed = url.map(url::Url::parse);
+        // Not repeated, since it may hold a password.
+        match &parsed {
+            Some(Ok(url)) if !url.username().is_empty() || url.password().is_some() => {
+                say("api_server", "holds a user name or password: use basic_auth");
+            }
+            Some(Ok(url)) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
+            Some(_) => {
+                say("api_server", "is not a URL of http or https: write it like https://10.0.0.1:6443");
+            }
+            None => {}
         }
         if url.is_none() && !self.client_keys().are_unset() {
             say(

@@ -80,10 +80,18 @@ impl<T: Object> Watch<T> {
         loop {
             let (start, before) = (Instant::now(), version.clone());
             match self.follow(&mut version).await {
-                Ok(()) => {
+                Ok(()) if version != before || start.elapsed() >= WATCH_SHORT => {
                     refusals = 0;
-                    if version != before || start.elapsed() >= WATCH_SHORT {
-                        delay.reset();
+                    delay.reset();
+                }
+                // Something on the way cuts it off each time, or this version cannot be gone on from.
+                Ok(()) => {
+                    refusals += 1;
+                    if refusals >= REFUSALS_MAX {
+                        (version, refusals) = (None, 0);
+                        let cause = format!("the watch of {} ends at once, again and again", T::RESOURCE);
+                        let server = self.road.server().to_string();
+                        self.fail(Error::Unreachable { server, cause }).await;
                     }
                 }
                 Err(End::Expired) => {

@@ -301,3 +301,34 @@ async fn jobs_that_look_at_the_same_objects_share_the_watch() {
         ended.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_watch_that_is_cut_off_each_time_is_said_and_the_list_taken_again() {
+    let server = Server::start(vec![
+        Step::List(1, &["p1"], ""),
+        // The first one after a list is progress.
+        Step::Watch(Vec::new()),
+        Step::Watch(Vec::new()),
+        Step::Watch(Vec::new()),
+        Step::Watch(Vec::new()),
+        Step::List(2, &["p1", "p2"], ""),
+        Step::Open(Vec::new()),
+    ])
+    .await;
+    let mut looking = look(server.address);
+    let (_, problems) = looking.until(|set| !set.problems.is_empty()).await;
+    assert!(problems[0].contains("the watch of pods ends at once"), "{problems:?}");
+    looking.until_pods(&["p1", "p2"]).await;
+    let (_, problems) = looking.until(|set| set.problems.is_empty()).await;
+    assert_eq!(problems, [""; 0]);
+    let expected = [
+        LIST.to_owned(),
+        watch_from(1),
+        watch_from(1),
+        watch_from(1),
+        watch_from(1),
+        LIST.to_owned(),
+        watch_from(2),
+    ];
+    assert_eq!(server.asked(), expected);
+}
