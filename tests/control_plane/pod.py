@@ -34,7 +34,9 @@ class Pod:
         self.namespace = more.get("namespace", "cedana-monitoring")
         self.extra = more.get("env", {})
         self._hosts, self._authorities = more.get("hosts", {}), more.get("authorities")
-        self.root = pathlib.Path(work) / f"root-{name}"
+        # Pods of one name, one after the other, have nothing in common.
+        self.place = f"{name}-{self._number}"
+        self.root = pathlib.Path(work) / f"root-{self.place}"
         self.work = work
         self.process = None
         self.object = None
@@ -75,13 +77,13 @@ class Pod:
     def _command(self, *arguments):
         user = self.spec["securityContext"]
         return [
-            "/usr/bin/nsenter", f"--net=/run/netns/{self.name}", "/usr/sbin/chroot", f"--userspec={user['runAsUser']}:{user['runAsGroup']}",
+            "/usr/bin/nsenter", f"--net=/run/netns/{self.place}", "/usr/sbin/chroot", f"--userspec={user['runAsUser']}:{user['runAsGroup']}",
             f"--groups={user['fsGroup']}", str(self.root), "/agent", *arguments,
         ]
 
     def _network(self):
         """A network namespace of its own, joined to the cluster's by a pair of interfaces."""
-        name, outer = self.name, f"pod{self._number}"
+        name, outer = self.place, f"pod{self._number}"
         run("ip", "netns", "add", name)
         run("ip", "link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", name)
         run("ip", "addr", "add", f"10.93.{self._number}.1/24", "dev", outer)
@@ -93,11 +95,11 @@ class Pod:
 
     def cut(self, address):
         """From now on nothing of this pod reaches the address, and nobody tells it so."""
-        run("ip", "-n", self.name, "route", "add", f"{address}/32", "dev", "lo")
+        run("ip", "-n", self.place, "route", "add", f"{address}/32", "dev", "lo")
 
     def join(self, address):
         """The contrary of `cut`."""
-        run("ip", "-n", self.name, "route", "del", f"{address}/32", "dev", "lo")
+        run("ip", "-n", self.place, "route", "del", f"{address}/32", "dev", "lo")
 
     def environment(self):
         """What the template says, what every container gets, and nothing of this process."""

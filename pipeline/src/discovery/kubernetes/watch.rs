@@ -105,6 +105,11 @@ impl<T: Object> Watch<T> {
                     if refusals >= REFUSALS_MAX {
                         (version, refusals) = (None, 0);
                     }
+                    // A server that is just back refuses for a moment: no reason to wait as long as for its return.
+                    let is_away = |error: &Error| matches!(error, Error::Unreachable { .. });
+                    if self.said.as_ref().is_some_and(is_away) && !is_away(&error) {
+                        delay.reset();
+                    }
                     self.fail(error).await;
                 }
             }
