@@ -42,7 +42,7 @@ def check(suite):
     checks.equal("SIGTERM ends the agent with exit code 0", code, 0)
     checks.that("it ends within the grace period", seconds < pod.spec["terminationGracePeriodSeconds"], f"{seconds:.1f} s")
     checks.none("it wrote nothing outside its volumes", pod.written())
-    suite.say(f"peak RSS {pod.process.rss_peak_kib / 1024:.1f} MiB, {pod.process.cpu_seconds:.2f} CPU seconds (debug build)"
+    suite.say(f"peak RSS {pod.process.rss_peak_kib / 1024:.1f} MiB, {pod.process.cpu_seconds:.2f} CPU seconds"
               f", {len(fleet.expected())} targets")
     delivered = ledger.Delivered(suite.outside.s3, before)
     suite.say(f"{delivered.rows} rows in {len(delivered.objects)} objects")
