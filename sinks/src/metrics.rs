@@ -21,7 +21,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, so that each counter is there from the start.
-    const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::SpoolFull, Self::Corrupt, Self::Rejected, Self::NotWritten, Self::TakenOver];
 
     /// The value of the label.
@@ -68,6 +68,8 @@ pub struct Metrics {
     pub spool_oldest_age: Gauge,
     /// Failures to write to the spool's directory.
     pub spool_write_errors: IntCounter,
+    /// Failures to read an object back from the spool's directory.
+    pub spool_read_errors: IntCounter,
     /// Dropped samples by `reason`.
     pub dropped_samples: IntCounterVec,
     /// Dropped objects by `reason`.
@@ -114,6 +116,7 @@ impl Metrics {
             spool_oldest_age: new
                 .gauge("agent_spool_oldest_age_seconds", "Age of the oldest object on disk.")?,
             spool_write_errors: new.count("agent_spool_write_errors_total", "Failed writes to the spool.")?,
+            spool_read_errors: new.count("agent_spool_read_errors_total", "Failed reads of the spool.")?,
             dropped_samples: new.counts("agent_spool_dropped_samples_total", "Samples dropped.", "reason")?,
             dropped_objects: new.counts("agent_spool_dropped_objects_total", "Objects dropped.", "reason")?,
             credentials_expiry: new.gauge(

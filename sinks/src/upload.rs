@@ -41,6 +41,8 @@ const REACH_PAUSE: Duration = Duration::from_secs(5);
 const REACH_MAX: Duration = Duration::from_secs(10);
 /// Sorts below every object's key; asked for, never written.
 const REACH_KEY: &str = "0000000000/reach";
+/// A medium that has failed this often, which takes minutes, does not give the object back.
+const MEDIUM_FAILURES_MAX: u32 = 8;
 /// How often it is looked whether the servers have caught up with a key that was too far ahead.
 const AHEAD_PAUSE: Duration = Duration::from_secs(30);
 
@@ -146,8 +148,9 @@ impl<S: Store> Uploader<S> {
             tokio::select! {
                 biased;
                 () = &mut closed, if !closing => closing = true,
-                () = over => {}
+                () = over => self.spool.record_receipts().await,
                 object = next_object(&self.spool, self.policy) => {
+                    let Some(object) = object else { continue };
                     if self.deliver(&object).await == Delivery::Conflict {
                         // Nothing that this process could do helps; the spool keeps what comes.
                         if !closing {
@@ -461,19 +464,37 @@ impl<S: Store> Uploader<S> {
     }
 }
 
-/// The next object; a disk that does not let it be read is asked again.
-async fn next_object(spool: &Spool, policy: Policy) -> SpooledObject {
-    let mut backoff = Backoff::new(policy);
-    let mut said = false;
-    loop {
-        match spool.oldest().await {
-            Ok(object) => return object,
-            Err(error) => {
-                if !std::mem::replace(&mut said, true) {
-                    tracing::error!(%error, "cannot read the oldest object of the spool, trying again");
-                }
-                sleep(backoff.next()).await;
-            }
-        }
+/// The next object, as soon as there is one. `None` if the next one was set aside. A disk that does not let it be read is
+/// asked again; a medium that has failed too often has lost it.
+async fn next_object(spool: &Spool, policy: Policy) -> Option<SpooledObject> {
+    while spool.is_drained() {
+        spool.added().await;
     }
+    let mut backoff = Backoff::new(policy);
+    let mut failures = 0;
+    loop {
+        let error = match spool.oldest().await {
+            Ok(object) => {
+                if failures > 0 {
+                    tracing::info!(failures, "the spool can be read again");
+                }
+                return object;
+            }
+            Err(error) => error,
+        };
+        failures += 1;
+        if failures == 1 {
+            tracing::error!(%error, "cannot read the oldest object of the spool, trying again");
+        }
+        if failures >= MEDIUM_FAILURES_MAX && is_medium(&error) {
+            spool.give_up().await;
+            return None;
+        }
+        sleep(backoff.next()).await;
+    }
+}
+
+/// Whether it is the medium that does not give it back.
+fn is_medium(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
