@@ -27,6 +27,23 @@ pub struct Metrics {
     pub samples_sealed: IntCounter,
     /// Seconds from a batch to an object.
     pub encode_seconds: Histogram,
+    /// Samples that were found in the journal of an earlier process and sealed.
+    pub samples_replayed: IntCounter,
+}
+
+/// The journal's own metrics.
+#[derive(Clone, Debug)]
+pub(crate) struct JournalMetrics {
+    /// Bytes written.
+    pub(crate) bytes: IntCounter,
+    /// Times that everything written was synced.
+    pub(crate) commits: IntCounter,
+    /// Seconds of syncing.
+    pub(crate) commit_seconds: Histogram,
+    /// Writes, syncs and removals that the disk refused.
+    pub(crate) errors: IntCounter,
+    /// Bytes that wait for the disk.
+    pub(crate) pending_bytes: IntGauge,
 }
 
 /// Reasons for which a sample is dropped between an exposition and an object.
@@ -45,11 +62,13 @@ pub(crate) mod reason {
     pub(crate) const BEHIND: &str = "timestamp_behind";
     /// The Parquet writer failed, which is a defect.
     pub(crate) const ENCODE: &str = "encode_failed";
+    /// It stood in the journal of an earlier process and cannot be read.
+    pub(crate) const JOURNAL_CORRUPT: &str = "journal_corrupt";
     /// Its object found no place in the spool before the process had to end.
     pub(crate) const NOT_SPOOLED: &str = "not_spooled";
     /// All of them, so that each is visible before it happens.
-    pub(crate) const ALL: [&str; 8] =
-        [RELABELLED, SCRAPE_FAILED, DUPLICATE, REPEATED, AHEAD, BEHIND, ENCODE, NOT_SPOOLED];
+    pub(crate) const ALL: [&str; 9] =
+        [RELABELLED, SCRAPE_FAILED, DUPLICATE, REPEATED, AHEAD, BEHIND, ENCODE, JOURNAL_CORRUPT, NOT_SPOOLED];
 }
 
 impl Metrics {
@@ -58,16 +77,8 @@ impl Metrics {
     /// # Errors
     /// A name that is registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
+        let counter = |name: &str, help: &str| counter(registry, name, help);
+        let gauge = |name: &str, help: &str| gauge(registry, name, help);
         let help = "Samples that were read and not shipped.";
         let samples_dropped =
             IntCounterVec::new(Opts::new("agent_samples_dropped_total", help), &["reason"])?;
@@ -82,11 +93,8 @@ impl Metrics {
         for reason in ["limit", "unreadable"] {
             scrapes_refused.with_label_values(&[reason]);
         }
-        let buckets = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0];
-        let encode_seconds = Histogram::with_opts(
-            HistogramOpts::new("agent_encode_seconds", "Seconds from a batch to an object.").buckets(buckets),
-        )?;
-        registry.register(Box::new(encode_seconds.clone()))?;
+        let help = "Seconds from a batch to an object.";
+        let encode_seconds = seconds(registry, "agent_encode_seconds", help)?;
         Ok(Self {
             samples_scraped: counter("agent_samples_scraped_total", "Sample lines read from expositions.")?,
             samples_reported: counter("agent_samples_reported_total", "Samples of up and its companions.")?,
@@ -99,6 +107,10 @@ impl Metrics {
             object_bytes: counter("agent_object_bytes_total", "Bytes of sealed objects.")?,
             samples_sealed: counter("agent_samples_sealed_total", "Samples in sealed objects.")?,
             encode_seconds,
+            samples_replayed: counter(
+                "agent_journal_replayed_samples_total",
+                "Samples found in the journal of an earlier process and sealed.",
+            )?,
         })
     }
 
@@ -107,4 +119,41 @@ impl Metrics {
             self.samples_dropped.with_label_values(&[reason]).inc_by(samples);
         }
     }
+}
+
+impl JournalMetrics {
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// A name that is registered already.
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| counter(registry, name, help);
+        Ok(Self {
+            bytes: counter("agent_journal_bytes_total", "Bytes written to the journal.")?,
+            commits: counter("agent_journal_commits_total", "Times that the journal was synced.")?,
+            commit_seconds: seconds(registry, "agent_journal_commit_seconds", "Seconds of syncing the journal.")?,
+            errors: counter("agent_journal_errors_total", "What the disk refused of the journal.")?,
+            pending_bytes: gauge(registry, "agent_journal_pending_bytes", "Bytes that wait for the disk.")?,
+        })
+    }
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+/// Durations of what mostly takes milliseconds.
+fn seconds(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    let buckets = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0];
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
 }

@@ -222,7 +222,7 @@ impl Election {
             return;
         }
         match open {
-            Some((_, from)) => self.keeper.open(from),
+            Some((tenure, from)) => self.keeper.open(from, Some(tenure)),
             None => self.keeper.close(patience),
         }
         self.applied.open = open;

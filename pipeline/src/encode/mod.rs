@@ -129,6 +129,41 @@ impl Encoder {
         Ok(Encoded { object, duplicates: rows.duplicates })
     }
 
+    /// Encodes a batch and counts it. `None` where that fails, which is a defect; the samples are counted then.
+    pub(crate) fn seal(
+        &mut self,
+        batch: Batch,
+        table: &SeriesTable,
+        sequence: u64,
+        metrics: &Metrics,
+    ) -> Option<Object> {
+        let samples = batch.len() as u64;
+        let timer = metrics.encode_seconds.start_timer();
+        let encoded = self.encode(batch, table, sequence);
+        timer.observe_duration();
+        match encoded {
+            Ok(Encoded { object, duplicates }) => {
+                metrics.dropped(reason::DUPLICATE, duplicates);
+                metrics.objects_sealed.inc();
+                metrics.object_bytes.inc_by(object.bytes.len() as u64);
+                metrics.samples_sealed.inc_by(object.samples);
+                Some(object)
+            }
+            Err(error) => {
+                // Rows in memory always encode; should they not, the process goes on and says so.
+                tracing::error!(samples, sequence, %error, "batch lost: it cannot be encoded");
+                metrics.dropped(reason::ENCODE, samples);
+                None
+            }
+        }
+    }
+
+    /// Forgets all series.
+    pub(crate) fn reset(&mut self) {
+        self.order = Order::default();
+        self.columns.clear();
+    }
+
     /// Forgets series whose ids are about to be given to others.
     pub(crate) fn forget(&mut self, freed: &[SeriesId]) {
         if !freed.is_empty() {

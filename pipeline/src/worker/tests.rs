@@ -308,7 +308,7 @@ fn an_object_is_cut_where_somebody_else_may_have_begun() {
 async fn a_closing_seals_what_is_in_the_queue() {
     let Bench { worker, target, .. } = bench(plain());
     let (gate, keeper) = crate::gate::Gate::closed();
-    keeper.open(None);
+    keeper.open(None, None);
     keeper.set_ours_until(TIME);
     let (scrapes, queue) = tokio::sync::mpsc::channel(8);
     let (objects, mut sealed) = tokio::sync::mpsc::channel(8);
