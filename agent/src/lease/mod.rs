@@ -159,6 +159,7 @@ impl Election {
     }
 
     async fn follow(&mut self, lease: Option<&Lease>, until: &CancellationToken) -> Result<(), WriteError> {
+        self.machine.learn_undecided(self.backlog.undecided());
         let wanted = self.machine.decide(now(), lease, self.around());
         // What was lost is settled before anything new is won.
         self.apply().await;

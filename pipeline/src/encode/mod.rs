@@ -125,7 +125,8 @@ impl Encoder {
         let bytes = Bytes::from(bytes);
         let crc32 = crc32fast::hash(&bytes);
         let samples = rows.len() as u64;
-        let object = Object { sequence, bytes, samples, time_min, time_max, last_scrape, crc32 };
+        let object =
+            Object { sequence, bytes, samples, time_min, time_max, last_scrape, crc32, tenure: None };
         Ok(Encoded { object, duplicates: rows.duplicates })
     }
 
