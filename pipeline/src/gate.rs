@@ -141,6 +141,11 @@ impl Gate {
         self.sealed.send_replace(Sealed { version, next_sequence });
     }
 
+    /// The turn that scrapes belong to.
+    pub(crate) fn tenure(&self) -> Option<Tenure> {
+        self.state.borrow().tenure
+    }
+
     /// Scrapes of earlier times are ours whatever happens, milliseconds since the Unix epoch.
     pub(crate) fn ours_until(&self) -> i64 {
         self.ours_until.load(Ordering::Relaxed)

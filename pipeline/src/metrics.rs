@@ -31,21 +31,6 @@ pub struct Metrics {
     pub samples_replayed: IntCounter,
 }
 
-/// The journal's own metrics.
-#[derive(Clone, Debug)]
-pub(crate) struct JournalMetrics {
-    /// Bytes written.
-    pub(crate) bytes: IntCounter,
-    /// Times that everything written was synced.
-    pub(crate) commits: IntCounter,
-    /// Seconds of syncing.
-    pub(crate) commit_seconds: Histogram,
-    /// Writes, syncs and removals that the disk refused.
-    pub(crate) errors: IntCounter,
-    /// Bytes that wait for the disk.
-    pub(crate) pending_bytes: IntGauge,
-}
-
 /// Reasons for which a sample is dropped between an exposition and an object.
 pub(crate) mod reason {
     /// `metric_relabel_configs` dropped it.
@@ -121,37 +106,22 @@ impl Metrics {
     }
 }
 
-impl JournalMetrics {
-    /// Registers the metrics.
-    ///
-    /// # Errors
-    /// A name that is registered already.
-    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| counter(registry, name, help);
-        Ok(Self {
-            bytes: counter("agent_journal_bytes_total", "Bytes written to the journal.")?,
-            commits: counter("agent_journal_commits_total", "Times that the journal was synced.")?,
-            commit_seconds: seconds(registry, "agent_journal_commit_seconds", "Seconds of syncing the journal.")?,
-            errors: counter("agent_journal_errors_total", "What the disk refused of the journal.")?,
-            pending_bytes: gauge(registry, "agent_journal_pending_bytes", "Bytes that wait for the disk.")?,
-        })
-    }
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+/// Makes and registers a counter.
+pub(crate) fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
     let counter = IntCounter::new(name, help)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+/// Makes and registers a gauge.
+pub(crate) fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     let gauge = IntGauge::new(name, help)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
 }
 
 /// Durations of what mostly takes milliseconds.
-fn seconds(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+pub(crate) fn seconds(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
     let buckets = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0];
     let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
     registry.register(Box::new(histogram.clone()))?;

@@ -13,6 +13,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::{Metrics, reason};
 use crate::model::object::Object;
 use crate::model::sample::{Batch, SeriesId, SeriesTable};
 use crate::schema::Schema;
@@ -105,7 +106,7 @@ impl Encoder {
         sequence: u64,
     ) -> Result<Encoded, ParquetError> {
         let rows = self.order.place(&batch, table);
-        let last_scrape = batch.last_scrape;
+        let (last_scrape, tenure) = (batch.last_scrape, batch.tenure);
         drop(batch);
         let time_min = rows.timestamps.iter().copied().min().unwrap_or_default();
         let time_max = rows.timestamps.iter().copied().max().unwrap_or_default();
@@ -125,8 +126,7 @@ impl Encoder {
         let bytes = Bytes::from(bytes);
         let crc32 = crc32fast::hash(&bytes);
         let samples = rows.len() as u64;
-        let object =
-            Object { sequence, bytes, samples, time_min, time_max, last_scrape, crc32, tenure: None };
+        let object = Object { sequence, bytes, samples, time_min, time_max, last_scrape, crc32, tenure };
         Ok(Encoded { object, duplicates: rows.duplicates })
     }
 

@@ -16,8 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::left::{SAMPLES, SERIES, file};
-use super::{Entry, Left, Pending};
-use crate::metrics::JournalMetrics;
+use super::{Entry, Left, Metrics, Pending};
 
 /// How long to wait before a disk that refused is asked again; it doubles up to the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -67,7 +66,7 @@ pub(crate) struct Disk {
     entries: mpsc::Receiver<Pending>,
     problem: watch::Sender<Option<String>>,
     is_lost: Arc<AtomicBool>,
-    metrics: Arc<JournalMetrics>,
+    metrics: Arc<Metrics>,
     series: Option<Open>,
     samples: Option<Open>,
     /// Files of samples that are complete but not synced yet.
@@ -100,7 +99,7 @@ impl Disk {
         problem: watch::Sender<Option<String>>,
         is_lost: Arc<AtomicBool>,
         left: &Left,
-        metrics: Arc<JournalMetrics>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let last = left.batches.last().copied().unwrap_or_default();
         Self {
@@ -214,12 +213,19 @@ impl Disk {
         let length = series.length;
         series.append(&entry.series)?;
         let samples = self.samples.as_mut().filter(|_| is_needed);
-        samples.map_or(Ok(()), |samples| samples.append(&entry.samples)).inspect_err(|_| series.length = length)
+        samples
+            .map_or(Ok(()), |samples| samples.append(&entry.samples))
+            .inspect_err(|_| series.length = length)
     }
 
     fn create(&mut self, number: u64, ending: &str) -> io::Result<Open> {
         let path = self.dir.join(file(number, ending));
-        let file = File::options().create(true).truncate(true).write(true).open(path)?;
+        // Nothing could be read of a file that is still there, and a copy of it may have been kept.
+        fs::remove_file(&path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        let file = File::create_new(path)?;
         self.is_dir_dirty = true;
         Ok(Open { number, file, length: 0, is_dirty: false })
     }
@@ -274,7 +280,12 @@ impl Disk {
 
     /// Waits until the disk takes data again, `entry` first. False where the worker has ended meanwhile: then all batches are
     /// objects on their way to the spool.
-    fn recover(&mut self, mut entry: Option<&Entry>, taken: &mut watch::Receiver<u64>, runtime: &Handle) -> bool {
+    fn recover(
+        &mut self,
+        mut entry: Option<&Entry>,
+        taken: &mut watch::Receiver<u64>,
+        runtime: &Handle,
+    ) -> bool {
         let mut pause = PAUSE_MIN;
         loop {
             runtime.block_on(async {
@@ -336,7 +347,7 @@ impl Disk {
 }
 
 /// Removes a file; true if it is gone.
-fn remove(dir: &std::path::Path, number: u64, ending: &str, metrics: &JournalMetrics) -> bool {
+fn remove(dir: &std::path::Path, number: u64, ending: &str, metrics: &Metrics) -> bool {
     match fs::remove_file(dir.join(file(number, ending))) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
@@ -354,6 +365,3 @@ async fn changed(taken: &mut watch::Receiver<u64>) {
         std::future::pending::<()>().await;
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -75,7 +75,8 @@ impl Header {
         if crc32fast::hash(checked).to_le_bytes() != *crc {
             return None;
         }
-        let mut numbers = checked.chunks_exact(4).filter_map(|four| Some(u32::from_le_bytes(four.try_into().ok()?)));
+        let mut numbers =
+            checked.chunks_exact(4).filter_map(|four| Some(u32::from_le_bytes(four.try_into().ok()?)));
         let mut next = || numbers.next();
         let length = usize::try_from(next()?).ok()?;
         Some((Self { length, before: next()?, count: next()?, crc32: next()? }, rest))
@@ -183,7 +184,11 @@ mod tests {
             bytes[at] ^= 1;
             let texts: Vec<_> = expected.iter().map(|text| text.as_bytes().to_vec()).collect();
             assert_eq!(bodies(&bytes), texts, "{at}");
-            assert!(Parts::of(&bytes).any(|found| found == part), "{at}: {:?}", Parts::of(&bytes).collect::<Vec<_>>());
+            assert!(
+                Parts::of(&bytes).any(|found| found == part),
+                "{at}: {:?}",
+                Parts::of(&bytes).collect::<Vec<_>>()
+            );
         };
         // In a body, in a length, and in the last frame.
         check(second + HEADER + 2, &["first", "third"], Part::Damage { until: Some(2) });

@@ -71,15 +71,11 @@ impl Left {
         self.generations.iter().max().map_or(0, |last| last.saturating_add(1))
     }
 
-    /// A sequence number above those of all batches.
-    pub(crate) fn next_sequence(&self) -> u64 {
-        self.batches.last().map_or(0, |last| last.saturating_add(1))
-    }
-
     /// The turn in which the batches were scraped; there is one at most. Blocks on the disk.
     pub(crate) fn tenure(&self) -> Option<Tenure> {
         let mut newest_first = self.batches.iter().rev();
-        newest_first.find_map(|sequence| read::tenure(&fs::read(self.dir.join(file(*sequence, SAMPLES))).ok()?))
+        newest_first
+            .find_map(|sequence| read::tenure(&fs::read(self.dir.join(file(*sequence, SAMPLES))).ok()?))
     }
 
     /// Reads a batch back. What is damaged is copied aside and counted. Blocks on the disk.
@@ -120,7 +116,11 @@ impl Left {
     fn report(&self, name: &str, condition: &Condition) {
         let Condition { lost, damaged, torn_bytes } = *condition;
         if torn_bytes > 0 {
-            tracing::info!(file = name, torn_bytes, "the last write to the journal was cut off, which a kill may do");
+            tracing::info!(
+                file = name,
+                torn_bytes,
+                "the last write to the journal was cut off, which a kill may do"
+            );
         }
         if damaged {
             let kept = self.keep_aside(name);

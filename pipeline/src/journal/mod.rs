@@ -14,6 +14,7 @@
 mod disk;
 mod frame;
 mod left;
+mod metrics;
 mod number;
 mod read;
 mod scribe;
@@ -27,11 +28,11 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use crate::metrics::JournalMetrics;
 use crate::model::units::Duration;
 
 pub(crate) use disk::Disk;
 pub(crate) use left::{Found, Left};
+pub(crate) use metrics::Metrics;
 pub(crate) use scribe::{Entry, Scribe};
 
 /// Entries that wait for the disk.
@@ -43,8 +44,6 @@ pub const PENDING_BYTES_MAX: u32 = 32 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Whether scrapes are written to disk before their batch is sealed. Without it a kill costs the open batch.
-    pub enabled: bool,
     /// How long what was written may wait for its sync. It bounds what a kill or a loss of power costs; each sync is a
     /// write of the disk's own.
     pub commit_interval: Duration,
@@ -52,7 +51,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { enabled: true, commit_interval: Duration(std::time::Duration::from_millis(500)) }
+        Self { commit_interval: Duration(std::time::Duration::from_millis(500)) }
     }
 }
 
@@ -86,12 +85,7 @@ pub(crate) struct Opened {
 }
 
 /// Opens the directory and looks at what is there. Objects below `taken` were in the spool before. Blocks on the disk.
-pub(crate) fn open(
-    dir: &Path,
-    config: &Config,
-    taken: u64,
-    metrics: Arc<JournalMetrics>,
-) -> Result<Opened, Error> {
+pub(crate) fn open(dir: &Path, config: &Config, taken: u64, metrics: Arc<Metrics>) -> Result<Opened, Error> {
     let failed = |action, problem| Error { action, path: dir.to_owned(), problem };
     std::fs::create_dir_all(dir).map_err(|e| failed("make the directory", e))?;
     let left = Left::find(dir, taken).map_err(|e| failed("list the files", e))?;
@@ -123,7 +117,7 @@ pub(crate) struct Journal {
     room: Arc<Semaphore>,
     problem: Problem,
     is_lost: Arc<AtomicBool>,
-    metrics: Arc<JournalMetrics>,
+    metrics: Arc<Metrics>,
 }
 
 /// Why the journal cannot be written at the moment; `None` while it can.

@@ -123,7 +123,8 @@ pub(crate) fn tenure(bytes: &[u8]) -> Option<Tenure> {
 /// Reads a file of samples into a batch.
 pub(crate) fn read_batch(bytes: &[u8], definitions: &Definitions) -> (Batch, Condition) {
     let mut batch = Batch::default();
-    let condition = each_frame(bytes, |frame| read_scrape(frame, definitions, &mut batch).unwrap_or_default());
+    let condition =
+        each_frame(bytes, |frame| read_scrape(frame, definitions, &mut batch).unwrap_or_default());
     (batch, condition)
 }
 
@@ -163,7 +164,8 @@ fn read_scrape(frame: &Frame<'_>, definitions: &Definitions, batch: &mut Batch) 
         }
         ids.extend((first..expected).map(|number| definitions.id(number)));
     }
-    let mut values = values.chunks_exact(8).filter_map(|eight| Some(f64::from_le_bytes(eight.try_into().ok()?)));
+    let mut values =
+        values.chunks_exact(8).filter_map(|eight| Some(f64::from_le_bytes(eight.try_into().ok()?)));
     let (mut ids, mut left, mut time, mut used) = (ids.into_iter(), count, start.last_scrape, 0);
     while left > 0 {
         let length = take(&mut runs)?;

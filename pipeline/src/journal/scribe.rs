@@ -83,7 +83,13 @@ impl Scribe {
 
     /// Writes the numbers of the series, as runs of consecutive ones: length, and the distance of the first from the end of
     /// the run before. A target's series mostly follow each other, since they got their numbers in the same order.
-    fn write_runs(&mut self, ids: &[SeriesId], table: &SeriesTable, series: &mut Vec<u8>, runs: &mut Vec<u8>) {
+    fn write_runs(
+        &mut self,
+        ids: &[SeriesId],
+        table: &SeriesTable,
+        series: &mut Vec<u8>,
+        runs: &mut Vec<u8>,
+    ) {
         let (mut start, mut length, mut expected) = (0_u32, 0_u32, 0_u32);
         let mut end_run = |start: u32, length: u32| {
             if length > 0 {

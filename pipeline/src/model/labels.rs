@@ -180,24 +180,6 @@ impl LabelsBuilder {
         self.pairs.retain(|(n, v)| keep(n, v));
     }
 
-    /// The set as bytes, for [`Self::from_bytes`].
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Reads what [`Self::as_bytes`] gave; `None` if it is no label set.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (mut rest, mut previous) = (bytes, "");
-        while !rest.is_empty() {
-            let (name, value) = (read_text(&mut rest)?, read_text(&mut rest)?);
-            if name <= previous || value.is_empty() {
-                return None;
-            }
-            previous = name;
-        }
-        Some(Self(bytes.into()))
-    }
-
     /// All labels, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))

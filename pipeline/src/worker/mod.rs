@@ -13,7 +13,7 @@ use crate::batch::Batcher;
 use crate::encode::Encoder;
 use crate::gate::stretch;
 use crate::intern::TargetSeries;
-use crate::journal::{Entry, Found, Scribe};
+use crate::journal::{Entry, Found, Left, Scribe};
 use crate::metrics::{Metrics, reason};
 use crate::model::labels::Labels;
 use crate::model::object::{Object, Tenure};
@@ -24,7 +24,7 @@ use crate::parse::{self, Cache, Reading, Secret};
 use crate::report::{self, Report, ReportSeries};
 use crate::{Limits, batch};
 
-pub(crate) use thread::run;
+pub(crate) use thread::{Connections, run};
 
 /// What a worker is told once.
 #[derive(Debug)]
@@ -82,9 +82,9 @@ impl Worker {
         }
     }
 
-    /// Has everything written for the journal, from the next scrape on.
-    pub(crate) fn set_scribe(&mut self, scribe: Scribe) {
-        self.scribe = Some(scribe);
+    /// Has everything written for the journal, from the next scrape on; `left` is what an earlier process had written.
+    pub(crate) fn keep_journal(&mut self, left: &Left) {
+        self.scribe = Some(Scribe::new(left.next_generation()));
     }
 
     /// Says in which turn the next scrape was made; those of one batch have one.
@@ -101,7 +101,10 @@ impl Worker {
     pub(crate) fn written_since(&mut self, from: usize) -> Option<Entry> {
         let Self { scribe, batcher, table, next_sequence, .. } = self;
         let added = batcher.open.len() > from;
-        scribe.as_mut().filter(|_| added).map(|scribe| scribe.write(&batcher.open, from, table, *next_sequence))
+        scribe
+            .as_mut()
+            .filter(|_| added)
+            .map(|scribe| scribe.write(&batcher.open, from, table, *next_sequence))
     }
 
     /// Adds the samples of a scrape and the report on it to the open batch.
@@ -198,6 +201,7 @@ impl Worker {
         let object = self.encoder.seal(batch, &table, sequence, &self.metrics);
         // Its ids mean other series than those to come.
         self.encoder.reset();
+        self.next_sequence = self.next_sequence.max(sequence + 1);
         self.metrics.samples_replayed.inc_by(object.as_ref().map_or(0, |object| object.samples));
         object
     }

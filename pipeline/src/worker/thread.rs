@@ -129,9 +129,9 @@ impl Thread<'_> {
 
     /// Takes a scrape and sends what that seals. False where nobody takes objects any more.
     fn take(&mut self, scrape: Scrape) -> bool {
-        let gate = &mut self.connections.gate;
+        let gate = &self.connections.gate;
         let is_cut = self.worker.is_cut(scrape.time, gate.ours_until());
-        let tenure = gate.state().tenure;
+        let tenure = gate.tenure();
         if is_cut && !self.seal() {
             return false;
         }
