@@ -175,7 +175,7 @@ def check(suite):
 def one_world(suite, name, moments, totals):
     """Some lives on one spool, and the ledger of them all."""
     chance = suite.random(name)
-    world = World(suite, name, targets=2, series=12, interval="200ms", max_age=chance.choice(["300ms", "700ms", "2s"]))
+    world = World(suite, name, targets=6, series=12, max_age=chance.choice(["300ms", "700ms", "2s"]))
     failed = suite.checks.failed
     for number, moment in enumerate(moments):
         came = moment.end(world)

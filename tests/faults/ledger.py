@@ -4,6 +4,7 @@ An answer is known again by its instance and its number. What must hold:
 
 - an answer that was complete `DURABLE_SECONDS` before a kill is delivered, before an orderly end every one;
 - no (series, timestamp) is there twice, over all objects;
+  one for which the agent itself reports a failed scrape (`up` 0: it had given up) is excused;
 - a scrape is there whole or not at all, and its values are those that were exposed;
 - keys only ever increase in the order of their uploads, and no sequence number is missing.
 """
@@ -22,6 +23,8 @@ from exporters import NUMBER, STEP, VALUE, WIDE, wide_values
 # A scrape is durable within a second of its answer: half of it is the time between two syncs of the journal. The other
 # half second is for this suite: what it notes is when the kernel had taken the answer, not when the agent had read it.
 DURABLE_SECONDS = 1.5
+# The longest that a scrape may take in these worlds.
+SCRAPE_SECONDS = 1
 
 KEY = re.compile(r"/(\d{10})/([a-z0-9]+)-(\d{10})\.parquet$")
 REPORT_SAMPLES = 6
@@ -58,6 +61,10 @@ class Ledger:
 
     def __init__(self, s3, prefix):
         self.table, self.listing = read(s3, prefix)
+        failed = self.table.filter(pc.and_(pc.equal(self.table.column("metric"), "up"), pc.equal(self.table.column("value"), 0)))
+        self.failed = {}
+        for instance, time in zip(failed.column("instance").to_pylist(), failed.column("timestamp").to_pylist()):
+            self.failed.setdefault(instance, []).append(time / 1000)
 
     def check(self, checks, name, targets, required, uploads=None, gaps=0):
         """All rules. `required(answer)` says whether an answer must be there; `uploads` are the keys in the order in which their
@@ -73,13 +80,26 @@ class Ledger:
             for answer in list(target.answers):
                 if required(answer):
                     needed += 1
-                    if answer.number not in numbers:
+                    if answer.number not in numbers and not self.is_given_up(target, answer):
                         missing.append((target.instance, answer.number, round(answer.done, 3)))
         checks.none(f"{name}: every answer that must be there is ({needed} must, {delivered} are)", missing)
         checks.none(f"{name}: nothing is there that was never exposed", unknown)
         checks.that(f"{name}: something was delivered", delivered > 0)
         self.check_keys(checks, name, uploads, gaps)
         return delivered
+
+    def is_given_up(self, target, answer):
+        """Whether the agent reports that it had not waited for this answer: a failed scrape that began before it and less than
+        two timeouts ago."""
+        return any(began <= answer.done < began + 2 * SCRAPE_SECONDS for began in self.failed.get(target.instance, ()))
+
+    def missing(self, targets):
+        """Answers that are not there, and how many samples they were."""
+        found, _ = self.scrapes({target.instance: target for target in targets})
+        lost = [(target, answer) for target in targets for answer in target.answers
+                if answer.number not in found.get(target.instance, ())]
+        samples = sum(1 + answer.series + answer.wide + REPORT_SAMPLES for _, answer in lost)
+        return [(target.instance, answer.number) for target, answer in lost], samples
 
     def check_keys(self, checks, name, uploads, gaps):
         """Keys increase, in the listing by sequence too, and no sequence number is missing."""

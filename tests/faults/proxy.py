@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 
 MOMENTS = ("request", "part", "body", "stored", "answered")
 
@@ -74,6 +75,10 @@ class Request:
         self.path = path.split("?")[0]
         self.size = size
         self.fault = None
+        # CRC-32 of the body once it is here.
+        self.crc = None
+        # Whether it asks not to overwrite.
+        self.conditional = False
         # What the server behind said, and what the agent was told; None where there was no such answer.
         self.stored = None
         self.told = None
@@ -160,6 +165,7 @@ class Proxy:
         method, path = head[0].split(" ")[:2]
         size = int(header(head, "content-length") or 0)
         request = Request(method, path, size)
+        request.conditional = header(head, "if-none-match") == "*"
         with self._lock:
             self.log.append(request)
             self.in_flight += request.is_put()
@@ -192,6 +198,7 @@ class Proxy:
         body = first + source.read(request.size - len(first))
         if len(body) < request.size:
             raise Cut
+        request.crc = zlib.crc32(body)
         self.at("body", request)
         if fault.kind == "cut-body":
             raise Cut

@@ -1,6 +1,7 @@
 """One world: exporters, an agent with its spool, and proxies before the S3 server and the Cedana API. The agent has several
 lives in it."""
 
+import itertools
 import os
 import pathlib
 import re
@@ -11,7 +12,7 @@ from cedana_api import CLUSTER, CedanaApi
 from exporters import Exporters
 from ledger import DURABLE_SECONDS, KEY, Ledger
 from processes import Failure, Process, http_get, wait_for
-from proxy import Proxy
+from proxy import CUT_REQUEST, Proxy, refuse
 from s3_server import BUCKET
 
 JOB = "faults"
@@ -42,6 +43,7 @@ sink:
 server:
   listen: 127.0.0.1:0
 internal_metrics: false
+{more}
 """
 
 
@@ -136,8 +138,8 @@ class Life:
 class World:
     """See the module. `name` is also the folder, and a part of the prefix in the bucket."""
 
-    def __init__(self, suite, name, targets=3, series=20, wide=0, interval="250ms", max_age="500ms", spool=None,
-                 spool_max="256MiB", lifetime=600, refresh="45m", sink=""):
+    def __init__(self, suite, name, targets=6, series=20, wide=0, interval="1s", max_age="500ms", spool=None,
+                 spool_max="256MiB", lifetime=600, refresh="45m", sink="", more=""):
         self.suite = suite
         self.name = name
         self.work = suite.work / name
@@ -156,7 +158,7 @@ class World:
         self.values = {
             "interval": interval, "job": JOB, "targets": str(self.exporters.addresses()).replace("'", '"'),
             "max_age": max_age, "spool": self.spool, "spool_max": spool_max, "cedana": self.cedana_proxy.url,
-            "token_file": token_file, "cluster": CLUSTER, "refresh": refresh, "s3": self.s3_proxy.url, "sink": sink,
+            "token_file": token_file, "cluster": CLUSTER, "refresh": refresh, "s3": self.s3_proxy.url, "sink": sink, "more": more,
         }
         self.configure()
         suite.closing.append(self.close)
@@ -224,6 +226,25 @@ class World:
                 if life.died - DURABLE_SECONDS < answer.done <= life.died + 0.5:
                     return False
         return True
+
+    def unavailable(self):
+        """S3 goes away: connections are cut, or answered by 503, in turn."""
+        faults = itertools.cycle([CUT_REQUEST, refuse(503, "ServiceUnavailable"), refuse(503, "SlowDown")])
+        self.s3_proxy.plan = lambda request: next(faults)
+
+    def available(self, plan=lambda request: None):
+        """S3 is back."""
+        self.s3_proxy.plan = plan
+
+    def check_uploads(self, checks, name=None):
+        """One PUT in flight at most, and every attempt at a key with the same bytes."""
+        name, puts, bytes_of = name or self.name, self.s3_proxy.puts(), {}
+        checks.that(f"{name}: never two uploads in flight", self.s3_proxy.in_flight_max <= 1, self.s3_proxy.in_flight_max)
+        for put in puts:
+            if put.crc is not None:
+                bytes_of.setdefault(put.path, set()).add((put.size, put.crc))
+        checks.none(f"{name}: every attempt at a key has the same bytes",
+                    [(path, found) for path, found in bytes_of.items() if len(found) > 1])
 
     def uploads(self):
         """Keys in the order of their uploads."""
