@@ -6,6 +6,8 @@
 
 mod claim;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -21,10 +21,15 @@ mod targets {
     static CHOSEN: OnceLock<Target> = OnceLock::new();
 
     /// Every target by its name, which is that of its corpus too.
-    const TARGETS: [(&str, Target); 3] = [
+    const TARGETS: [(&str, Target); 8] = [
         ("exposition", pipeline::fuzz::exposition),
         ("relabel", pipeline::fuzz::relabel),
         ("lists", pipeline::fuzz::lists),
+        ("watch", pipeline::fuzz::watch),
+        ("spool", sinks::fuzz::spool),
+        ("grant", sinks::fuzz::grant),
+        ("answer", sinks::fuzz::answer),
+        ("configuration", agent::fuzz::configuration),
     ];
 
     /// The target that the last argument names.
