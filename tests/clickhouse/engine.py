@@ -17,6 +17,9 @@ import threading
 
 from processes import Failure
 
+# How long one query may take, seconds; after that the engine is ended and the query has failed.
+PATIENCE = 60
+
 CONFIG = """<clickhouse>
   <logger><level>none</level></logger>
   <zookeeper>
@@ -51,11 +54,18 @@ class Engine:
     def query(self, sql):
         """The rows of a query, as dictionaries; a Failure with the engine's own words when it refuses."""
         with self._lock:
-            self._popen.stdin.write(json.dumps({"sql": sql}) + "\n")
-            self._popen.stdin.flush()
-            line = self._popen.stdout.readline()
+            watchdog = threading.Timer(PATIENCE, self._popen.kill)
+            watchdog.start()
+            try:
+                self._popen.stdin.write(json.dumps({"sql": sql}) + "\n")
+                self._popen.stdin.flush()
+                line = self._popen.stdout.readline()
+            except BrokenPipeError:
+                line = ""
+            finally:
+                watchdog.cancel()
         if not line:
-            raise Failure(f"the ClickHouse engine ended with {self._popen.wait(10)}; see clickhouse.log")
+            raise Failure(f"the ClickHouse engine ended with {self._popen.wait(10)}, see clickhouse.log; in: {sql}")
         answer = json.loads(line)
         if "error" in answer:
             raise Failure(f"ClickHouse: {answer['error']}\nin: {sql}")
@@ -63,10 +73,10 @@ class Engine:
 
     def close(self):
         """Ends it."""
-        self._popen.stdin.close()
         try:
+            self._popen.stdin.close()
             self._popen.wait(20)
-        except subprocess.TimeoutExpired:
+        except (BrokenPipeError, subprocess.TimeoutExpired):
             self._popen.kill()
             self._popen.wait(10)
         self._log.close()

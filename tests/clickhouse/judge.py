@@ -96,6 +96,6 @@ def check_answers(checks, writers, bucket, who):
     checks.none(f"{who}: every answer is delivered, but for those that were not on disk at a kill", sorted(lost - excused))
     checks.none(f"{who}: nothing is delivered that was not answered", sorted(delivered - answered))
     checks.none(f"{who}: each answer is delivered whole, once, at one time", bucket.torn())
-    report = sum(writer.kills != [] for writer in writers) and f", {len(lost)} lost at {sum(len(w.kills) for w in writers)} kills"
-    print(f"--      {who}: {len(answered)} answers of {SERIES} series{report or ''}; {len(bucket.keys)} objects, "
-          f"{len(bucket.samples)} samples", flush=True)
+    kills = sum(len(writer.kills) for writer in writers)
+    print(f"--      {who}: {len(answered)} answers of {SERIES} series, {len(lost)} lost at {kills} kills; "
+          f"{len(bucket.keys)} objects, {len(bucket.samples)} samples", flush=True)

@@ -36,15 +36,18 @@ def check(suite):
     checks.section(who, judge.check_tables, checks, tables, bucket, who)
     checks.section(who, judge.check_answers, checks, writers, bucket, who)
     # What makes the scenario worth something: here the table of one writer is not enough.
-    checks.that(f"{who}: one pointer for both would have hidden objects", judge.unread(plain, bucket.keys), "none hidden")
+    hidden = judge.unread(plain, bucket.keys)
+    checks.that(f"{who}: one pointer for both would have hidden objects", hidden, "none hidden")
+    print(f"--      {who}: one pointer would have hidden {len(hidden)} of {len(bucket.keys)} objects", flush=True)
 
 
 def trouble(first, second):
     """Each is held up in the middle of an upload, whose key is given by then, while the other goes on; one is killed."""
     for held, other in ((first, second), (second, first), (first, second)):
         held.proxy.mode = "silence"
-        met, past = held.proxy.hit["silence"], other.proxy.hit["pass"]
+        met = held.proxy.hit["silence"]
         wait_for("a PUT to be held up", lambda: held.running() and held.proxy.hit["silence"] > met, 30, 0.01)
+        past = other.proxy.hit["pass"]
         wait_for("the other to go on", lambda: other.running() and other.proxy.hit["pass"] >= past + 2, 30, 0.01)
         if held is second:
             held.kill()

@@ -35,7 +35,7 @@ def arguments():
                         help="folder with ZooKeeper's jars, as Debian's libzookeeper-java installs them (%(default)s)")
     parser.add_argument("--work", type=pathlib.Path, default="target/clickhouse",
                         help="folder for logs, spools, bucket and tables, emptied first (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=60, help="how long the agent of `ordered` has trouble, once through "
+    parser.add_argument("--seconds", type=float, default=50, help="how long the agent of `ordered` has trouble, once through "
                         "all of it at least (%(default)s)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the moments of trouble (the clock)")
     parser.add_argument("--only", default=",".join(SCENARIOS), help="scenarios to run (%(default)s)")

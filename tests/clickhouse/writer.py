@@ -62,8 +62,9 @@ class Writer:
         self.exporters = [Exporter() for _ in range(EXPORTERS)]
         # Of each kill -9: the moment before it, and the moment at which the process was gone.
         self.kills = []
-        # Sums of what was counted as dropped, as far as seen before it was killed or stopped.
+        # What it counted before it was killed or stopped: as dropped, and as delivered although no answer had said so.
         self.dropped = {}
+        self.confirmed_late = 0
         self.process = None
         self._program = suite.options.agent
         self._work = suite.work
@@ -97,7 +98,7 @@ class Writer:
 
     def kill(self):
         """kill -9, noted."""
-        self._note_dropped()
+        self._note()
         began = time.time()
         self.process.kill()
         self.kills.append((began, time.time()))
@@ -126,7 +127,7 @@ class Writer:
         # A batch is sealed when it is old enough; then nothing of what was answered is on the way to the spool any more.
         wait_for("the last batch with answers", lambda: self.running() and time.time() > answered + MAX_AGE + 2 * INTERVAL, 60)
         wait_for("the spool to be delivered", lambda: self.running() and self.metric("agent_spool_objects") == 0, seconds, 0.1)
-        self._note_dropped()
+        self._note()
         return self.process.signal_and_wait(signal.SIGTERM, 40)
 
     def left(self):
@@ -141,11 +142,13 @@ class Writer:
                    if any(began - KILL_COSTS <= moment <= gone + 0.1 for began, gone in self.kills)}
         return answers.keys(), excused
 
-    def _note_dropped(self):
+    def _note(self):
+        # Its counters end with it.
         for name in DROPPED:
             count = self.metric(name)
             if count:
                 self.dropped[name] = self.dropped.get(name, 0) + count
+        self.confirmed_late += self.metric("agent_uploads_confirmed_late_total")
 
     def close(self):
         """Ends everything of it."""

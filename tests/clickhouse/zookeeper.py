@@ -5,8 +5,7 @@ import socket
 from processes import Failure, Process, free_port, wait_for
 
 # What a single server needs of the package libzookeeper-java and those it depends on.
-JARS = ("zookeeper", "zookeeper-jute", "slf4j-api", "slf4j-simple", "metrics-core", "snappy-java", "commons-io",
-        "netty-handler", "netty-transport", "netty-common", "netty-buffer")
+JARS = ("zookeeper", "zookeeper-jute", "slf4j-api", "slf4j-simple", "metrics-core", "snappy-java")
 
 CONFIG = """tickTime=1000
 dataDir={data}
@@ -21,7 +20,7 @@ class ZooKeeper:
     """A running server. `port` is where clients connect."""
 
     def __init__(self, jars, work, attempts=3):
-        missing = [name for name in JARS[:4] if not (jars / f"{name}.jar").exists()]
+        missing = [name for name in JARS if not (jars / f"{name}.jar").exists()]
         if missing:
             raise Failure(f"{', '.join(missing)} not in {jars}: install libzookeeper-java")
         for attempt in range(attempts):
