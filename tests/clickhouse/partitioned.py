@@ -23,7 +23,7 @@ def check(suite):
     for writer in writers:
         writer.start()
     # A writer without a past lists the prefix first.
-    wait_for("both to begin", lambda: all(writer.running() and writer.proxy.hit["pass"] for writer in writers), 30)
+    wait_for("both to begin", lambda: all(writer.running() and writer.road.hit["pass"] for writer in writers), 30)
     trouble(*writers)
     for writer in writers:
         checks.equal(f"{who}: {writer.name} ends with exit code 0", writer.finish(60), 0)
@@ -44,16 +44,16 @@ def check(suite):
 def trouble(first, second):
     """Each is held up in the middle of an upload, whose key is given by then, while the other goes on; one is killed."""
     for held, other in ((first, second), (second, first), (first, second)):
-        held.proxy.mode = "silence"
-        met = held.proxy.hit["silence"]
-        wait_for("a PUT to be held up", lambda: held.running() and held.proxy.hit["silence"] > met, 30, 0.01)
-        past = other.proxy.hit["pass"]
-        wait_for("the other to go on", lambda: other.running() and other.proxy.hit["pass"] >= past + 2, 30, 0.01)
+        held.road.mode = "silence"
+        met = held.road.hit["silence"]
+        wait_for("a PUT to be held up", lambda: held.running() and held.road.hit["silence"] > met, 30, 0.01)
+        past = other.road.hit["pass"]
+        wait_for("the other to go on", lambda: other.running() and other.road.hit["pass"] >= past + 2, 30, 0.01)
         if held is second:
             held.kill()
-        held.proxy.mode = "pass"
+        held.road.mode = "pass"
         if held is second:
             held.start()
-        past = held.proxy.hit["pass"]
-        wait_for("it to catch up", lambda: held.running() and held.proxy.hit["pass"] > past, 60, 0.01)
+        past = held.road.hit["pass"]
+        wait_for("it to catch up", lambda: held.running() and held.road.hit["pass"] > past, 60, 0.01)
         time.sleep(0.5)

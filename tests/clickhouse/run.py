@@ -16,7 +16,8 @@ import sys
 import time
 import traceback
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "real_parts"))
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+sys.path += [str(TESTS / "real_parts"), str(TESTS / "faults")]
 
 from cedana_api import CedanaApi
 from checks import Checks
