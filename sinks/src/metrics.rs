@@ -54,6 +54,8 @@ pub struct Metrics {
     pub upload_errors: IntCounterVec,
     /// Unix time of the last delivery.
     pub last_upload: Gauge,
+    /// How long the object that was delivered last had waited since it was sealed, seconds.
+    pub upload_lag: Gauge,
     /// Unix time in the last key that was given.
     pub last_key: IntGauge,
     /// Whether uploading has stopped for good or until someone acts: 0 or 1.
@@ -107,6 +109,10 @@ impl Metrics {
             )?,
             last_upload: new
                 .gauge("agent_last_upload_timestamp_seconds", "Unix time of the last delivery.")?,
+            upload_lag: new.gauge(
+                "agent_upload_lag_seconds",
+                "Time from the sealing to the delivery of the object that was delivered last.",
+            )?,
             last_key: new.int("agent_last_key_timestamp_seconds", "Unix time in the last key given.")?,
             upload_stopped: new
                 .int("agent_upload_stopped", "1 while uploading has stopped until someone acts.")?,

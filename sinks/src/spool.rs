@@ -8,6 +8,8 @@ mod claim;
 mod contents;
 mod done;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod intake;
 mod outlet;
 mod slots;
@@ -19,6 +21,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use pipeline::model::object::{Object, Writer};
@@ -120,6 +123,8 @@ pub(crate) struct SpooledObject {
     pub crc32: u32,
     /// The file.
     pub bytes: Bytes,
+    /// When it came to the spool, which is when it was sealed.
+    pub written: SystemTime,
 }
 
 /// The spool. Cheap to share; never blocks the runtime.

@@ -9,6 +9,12 @@ use std::fmt;
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
 
+/// The label, and column, that tells clusters apart. It is the agent's own: nobody else's word is taken for it.
+pub const CLUSTER_ID: &str = "cluster_id";
+
+/// Prefix of a label that had to give up its name (Prometheus, `honor_labels`).
+const EXPORTED: &str = "exported_";
+
 /// An immutable label set, sorted by name, without empty values.
 ///
 /// One allocation however many labels: each name and value stands there after its length, which takes one byte below 128
@@ -36,6 +42,24 @@ impl Labels {
     #[must_use]
     pub fn value(&self, name: &str) -> &str {
         self.get(name).unwrap_or_default()
+    }
+
+    /// The set as bytes, for [`Self::from_bytes`].
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads what [`Self::as_bytes`] gave; `None` if it is no label set.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (mut rest, mut previous) = (bytes, "");
+        while !rest.is_empty() {
+            let (name, value) = (read_text(&mut rest)?, read_text(&mut rest)?);
+            if name <= previous || value.is_empty() {
+                return None;
+            }
+            previous = name;
+        }
+        Some(Self(bytes.into()))
     }
 
     /// All labels, sorted by name.
@@ -157,6 +181,20 @@ impl LabelsBuilder {
         }
     }
 
+    /// Renames `name`, if it is there, to `exported_` and its name; more often, where that name is had or `taken`.
+    pub fn give_way(&mut self, name: &str, taken: impl Fn(&str) -> bool) {
+        let value = self.get(name).to_owned();
+        if value.is_empty() {
+            return;
+        }
+        let mut renamed = format!("{EXPORTED}{name}");
+        while !self.get(&renamed).is_empty() || taken(&renamed) {
+            renamed.insert_str(0, EXPORTED);
+        }
+        self.remove(name);
+        self.set(&renamed, &value);
+    }
+
     /// Keeps only the labels that `keep(name, value)` accepts.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
         self.pairs.retain(|(n, v)| keep(n, v));
@@ -212,7 +250,8 @@ pub(crate) fn read_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     loop {
         let (byte, after) = rest.split_first()?;
         *rest = after;
-        length |= usize::from(byte & 0x7f) << shift;
+        // No text is longer than memory: where the shift overflows, this is none.
+        length |= usize::from(byte & 0x7f).checked_shl(shift)?;
         shift += 7;
         if byte & 0x80 == 0 {
             break;

@@ -13,6 +13,8 @@ use crate::model::target::Job;
 use crate::model::target::Limits as JobLimits;
 use crate::relabel::{RelabelConfig, Rules};
 
+mod journal;
+
 const TIME: i64 = 1_700_000_000_000;
 
 struct Bench {
@@ -104,6 +106,36 @@ fn a_sample_gets_the_targets_and_the_external_labels() {
     assert_eq!(report.map(|name| bench.report(name)), [1.0, 1.0, 1.0, 22.0]);
     bench.scrape(TIME + 1, "m{x=\"1\",zone=\"own\"} 6\n");
     assert_eq!(bench.report("scrape_series_added"), 0.0);
+}
+
+/// Whatever an exporter says, its samples are those of this cluster; only the operator's rules may say otherwise.
+#[test]
+fn no_exporter_names_the_cluster() {
+    let check = |honor_labels: bool, relabel: &str, body: &str, expected: &str| {
+        let metric_relabel = rules(relabel);
+        let mut bench = bench(Job { honor_labels, metric_relabel, ..plain() });
+        bench.scrape(TIME, body);
+        let rest = r#"instance="a:1",job="j",zone="z""#;
+        assert_eq!(
+            bench.samples(),
+            [format!("{{__name__=\"m\",{expected},{rest}}} 1 @0")],
+            "{honor_labels} {body}"
+        );
+        let reports = bench.all().into_iter().filter(|sample| sample.contains("\"up\""));
+        assert!(reports.into_iter().all(|sample| sample.contains(r#"cluster_id="c1""#)));
+    };
+    let own = r#"cluster_id="c1""#;
+    for honor_labels in [false, true] {
+        let renamed = format!(r#"{own},exported_cluster_id="c2""#);
+        check(honor_labels, "[]", "m{cluster_id=\"c2\"} 1\n", &renamed);
+        let both = format!(r#"{own},exported_cluster_id="x",exported_exported_cluster_id="c2""#);
+        check(honor_labels, "[]", "m{cluster_id=\"c2\",exported_cluster_id=\"x\"} 1\n", &both);
+        check(honor_labels, "[]", "m{cluster_id=\"\"} 1\n", own);
+        check(honor_labels, "[{regex: cluster_id, action: labeldrop}]", "m 1\n", own);
+        let moved = "[{source_labels: [exported_cluster_id], target_label: cluster_id}]";
+        let by_rule = r#"cluster_id="c2",exported_cluster_id="c2""#;
+        check(honor_labels, moved, "m{cluster_id=\"c2\"} 1\n", by_rule);
+    }
 }
 
 #[test]
@@ -308,13 +340,14 @@ fn an_object_is_cut_where_somebody_else_may_have_begun() {
 async fn a_closing_seals_what_is_in_the_queue() {
     let Bench { worker, target, .. } = bench(plain());
     let (gate, keeper) = crate::gate::Gate::closed();
-    keeper.open(None);
+    keeper.open(None, None);
     keeper.set_ours_until(TIME);
     let (scrapes, queue) = tokio::sync::mpsc::channel(8);
     let (objects, mut sealed) = tokio::sync::mpsc::channel(8);
     let (runtime, stopping) = (tokio::runtime::Handle::current(), tokio_util::sync::CancellationToken::new());
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn_blocking(move || run(worker, queue, gate, &objects, &runtime, &stopping));
+    let connections = Connections { scrapes: queue, objects, journal: None, gate, stopping };
+    tasks.spawn_blocking(move || run(worker, connections, &Left::default(), &runtime));
     for time in [TIME - 1, TIME] {
         let exposition = Exposition { body: Bytes::from_static(b"a 1\n"), permit: None };
         let (target, duration) = (Arc::clone(&target), Duration::ZERO);

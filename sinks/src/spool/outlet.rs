@@ -22,12 +22,12 @@ impl Spool {
     /// When the disk refuses to read, which may pass.
     pub(crate) async fn oldest(&self) -> io::Result<Option<SpooledObject>> {
         let files = self.files.lock().await;
-        let Some(Entry { name, .. }) = self.give() else { return Ok(None) };
+        let Some(Entry { name, written, .. }) = self.give() else { return Ok(None) };
         let dir = Arc::clone(&self.dir);
         match blocking(move || files::read(&dir, &name.text())).await {
             Ok(Some((crc32, bytes))) if crc32 == name.crc32 => {
                 let Name { sequence, samples, .. } = name;
-                return Ok(Some(SpooledObject { sequence, samples, crc32, bytes: bytes.into() }));
+                return Ok(Some(SpooledObject { sequence, samples, crc32, bytes: bytes.into(), written }));
             }
             Ok(_) => {}
             Err(error) => {

@@ -3,6 +3,8 @@
 use pipeline::model::object::Tenure;
 use serde::{Deserialize, Serialize};
 
+use crate::store::Location;
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +38,9 @@ pub(crate) struct InFlight {
     /// The turn in which the key was given; `None` for a single agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenure: Option<Tenure>,
+    /// Where the key was given. Version 1 left it out: where objects went then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
 }
 
 impl State {

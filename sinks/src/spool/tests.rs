@@ -136,7 +136,13 @@ async fn numbers_are_not_used_again() {
     let first = spool.writer().next_sequence;
     spool.add(&object(first + 5)).await.unwrap();
     spool
-        .record(InFlight { sequence: first + 5, key: "k".into(), conflict: false, tenure: None })
+        .record(InFlight {
+            sequence: first + 5,
+            key: "k".into(),
+            conflict: false,
+            tenure: None,
+            location: None,
+        })
         .await
         .unwrap();
     spool.delivered(first + 5).await;

@@ -62,7 +62,10 @@ async fn undecided_objects_wait() {
     assert_eq!(spool.oldest().await.unwrap().unwrap().sequence, 1);
     spool.claim(Claim::Holding { tenure: TENURE, ours_until: 100 }).await;
     spool.add(&scraped(3, 100)).await.unwrap();
-    spool.record(InFlight { sequence: 3, key: "k".into(), conflict: false, tenure: None }).await.unwrap();
+    spool
+        .record(InFlight { sequence: 3, key: "k".into(), conflict: false, tenure: None, location: None })
+        .await
+        .unwrap();
     spool.claim(Claim::Lost { tenure: TENURE, ours_until: 100 }).await;
     assert_eq!(drain(&spool).await, [3, 1, 2], "what has its key goes first");
 }

@@ -58,7 +58,10 @@ impl Ledger {
                     assert!(self.keyed.is_none_or(|keyed| keyed == sequence), "it goes first");
                     self.keyed = Some(sequence);
                     let key = format!("key {sequence}");
-                    spool.record(InFlight { sequence, key, conflict: false, tenure: None }).await.unwrap();
+                    spool
+                        .record(InFlight { sequence, key, conflict: false, tenure: None, location: None })
+                        .await
+                        .unwrap();
                 }
             }
             Step::Deliver => {

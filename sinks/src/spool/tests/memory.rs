@@ -46,7 +46,10 @@ async fn what_has_come_is_known_after_a_restart_as_far_as_the_state_is() {
     // The old numbering goes on first.
     spool.add(&object(7)).await.unwrap();
     assert_eq!((spool.writer().taken, spool.writer().next_sequence), (8, first));
-    spool.record(InFlight { sequence: 7, key: "k".into(), conflict: false, tenure: None }).await.unwrap();
+    spool
+        .record(InFlight { sequence: 7, key: "k".into(), conflict: false, tenure: None, location: None })
+        .await
+        .unwrap();
     spool.delivered(7).await;
     drop((spool, lock));
     let (spool, lock) = reopened();
@@ -217,7 +220,7 @@ fn every_flipped_byte_of_the_state_is_noticed() {
 }
 
 fn in_flight(sequence: u64) -> InFlight {
-    InFlight { sequence, key: format!("key {sequence}"), conflict: false, tenure: None }
+    InFlight { sequence, key: format!("key {sequence}"), conflict: false, tenure: None, location: None }
 }
 
 /// Whoever waits for it may go away; the next one must not overtake it on the disk.
