@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use pipeline::model::object::{Object, Writer};
+use pipeline::model::object::Writer;
 use pipeline::model::units::Size;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
@@ -32,7 +32,6 @@ use tokio::sync::{Notify, watch};
 use crate::clock;
 use crate::metrics::{DropReason, Metrics};
 use crate::status::SpoolStatus;
-use crate::turn::Claim;
 use contents::{Contents, Entry};
 use slots::Slots;
 pub(crate) use state::InFlight;

@@ -113,7 +113,7 @@ struct Never {
 
 impl Store for Never {
     async fn ready(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn location(&self) -> Option<store::Location> {

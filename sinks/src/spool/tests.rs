@@ -6,8 +6,11 @@ mod memory;
 
 use std::fs;
 
+use pipeline::model::object::Object;
+
 use super::files::Name;
 use super::*;
+use crate::turn::Claim;
 
 pub(crate) const NOW: i64 = 1_795_348_800;
 
