@@ -18,7 +18,7 @@ pub(crate) const DURATION: Duration = Duration::from_secs(10);
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// A holder that could not say so for this long uploads no more: four seconds before anybody can take the Lease.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(6);
-/// How often the others look; below [`DURATION`] in sum with it by more than the time of two questions.
+/// How often the others look. With it, [`DURATION`] and the time of two questions, the next one takes over within 15 seconds.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often who is asked, or asks, looks.
 pub(crate) const SOON: Duration = Duration::from_millis(500);

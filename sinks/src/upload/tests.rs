@@ -412,6 +412,8 @@ enum Happening {
     Upload,
     Clock(i64),
     Restart,
+    /// The spool is carried to another node.
+    Carry,
     Lost,
     Fail,
 }
@@ -419,8 +421,9 @@ enum Happening {
 fn happenings() -> impl Strategy<Value = Vec<Happening>> {
     let one = prop_oneof![
         4 => Just(Happening::Upload),
-        2 => (-600_i64..600).prop_map(Happening::Clock),
+        2 => (-7200_i64..7200).prop_map(Happening::Clock),
         1 => Just(Happening::Restart),
+        1 => Just(Happening::Carry),
         1 => Just(Happening::Lost),
         1 => Just(Happening::Fail),
     ];
@@ -429,7 +432,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 
 /// Lives through what happens and gives the keys in the order of arrival.
 async fn arrivals(happenings: Vec<Happening>) -> (usize, Vec<String>) {
-    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([]));
+    let (mut dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([]));
     let (mut sequence, mut waiting) = (0, Vec::new());
     for happening in happenings {
         match happening {
@@ -442,11 +445,18 @@ async fn arrivals(happenings: Vec<Happening>) -> (usize, Vec<String>) {
                 live(dir.path(), &store, &waiting, Duration::from_millis(3)).await;
                 waiting.clear();
             }
+            Happening::Carry => {
+                let there = tempfile::tempdir().unwrap();
+                for entry in std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+                    std::fs::copy(entry.path(), there.path().join(entry.file_name())).unwrap();
+                }
+                dir = there;
+            }
             Happening::Lost => store.lock().puts.push_back(Step::Lost),
             Happening::Fail => store.lock().puts.push_back(Step::Fail(Next::Unknown)),
         }
     }
-    live(dir.path(), &store, &waiting, 24 * HOUR).await;
+    live(dir.path(), &store, &waiting, 400 * HOUR).await;
     let arrived = store.lock().arrived.clone();
     (sequence as usize, arrived)
 }
