@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use pipeline::model::object::Writer;
+use pipeline::model::object::{Object, Writer};
 use pipeline::{Config, Pipeline, journal};
 use prometheus::Registry;
 use support::generate;
@@ -114,7 +114,7 @@ async fn measure(arguments: &Arguments, bodies: &Arc<Vec<Vec<u8>>>, dir: Option<
     if let Some(dir) = dir {
         pipeline.keep_journal(dir, &journal::Config::default(), &writer, &registry)?;
     }
-    let (objects, mut sealed) = mpsc::channel(2);
+    let (objects, mut sealed) = mpsc::channel::<Object>(2);
     let (taken, is_taken) = watch::channel(1);
     let stop = CancellationToken::new();
     let began = cpu()?;
