@@ -15,7 +15,7 @@ use super::{Config, Ingestion, Purpose};
 use crate::{admin, lease};
 
 /// All sections, in the order of the data.
-pub(crate) const SECTIONS: [&str; 13] = [
+pub(crate) const SECTIONS: [&str; 14] = [
     "global",
     "scrape_configs",
     "sharding",
