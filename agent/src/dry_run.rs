@@ -31,7 +31,7 @@ pub async fn scrape(
     registry: &Registry,
     targets_per_job: usize,
 ) -> Result<DryRun, crate::Error> {
-    let writer = Writer { id: writer(config).to_owned(), next_sequence: 0 };
+    let writer = Writer { id: writer(config).to_owned(), next_sequence: 0, taken: 0 };
     let own = config.internal_metrics.then(|| own_metrics(registry));
     let pipeline = Pipeline::new(&config.pipeline, own, &writer, &config.cluster_id, registry)?;
     Ok(pipeline.dry_run(targets_per_job).await?)

@@ -39,6 +39,9 @@ use config::{Config, Loaded};
 /// would only be lost in a crash.
 const OBJECTS_MAX: usize = 2;
 
+/// The journal's directory in the spool's, whose lock keeps a second process out of both.
+const JOURNAL: &str = "journal";
+
 /// What the pipeline and the sinks may take in all to stop, above the sinks' own deadline.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
@@ -107,7 +110,10 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
     let sink_metrics = Arc::new(sinks::Metrics::new(&registry)?);
     let sinks = sinks::open(&config.sinks, telemetry::VERSION, sink_metrics)?;
     let own = config.internal_metrics.then(|| own_metrics(&registry));
-    let mut pipeline = Pipeline::new(&config.pipeline, own, &sinks.writer(), &config.cluster_id, &registry)?;
+    let writer = sinks.writer();
+    let mut pipeline = Pipeline::new(&config.pipeline, own, &writer, &config.cluster_id, &registry)?;
+    let journal = config.sinks.spool.dir.join(JOURNAL);
+    pipeline.keep_journal(&journal, &config.pipeline.journal, &writer, &registry)?;
     let election = match config.leader_election.enabled {
         true => Some(lease::open(&config.leader_election, &mut pipeline, &sinks, &registry).await?),
         false => None,
@@ -128,9 +134,10 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
     // Who takes turns notes when its scraping ends, and then ends it.
     let pipeline_stop = if election.is_some() { CancellationToken::new() } else { stop.clone() };
     let scraping = pipeline_stop.clone();
-    parts.spawn(
-        async move { ("the pipeline", pipeline.run(sender, pipeline_stop).await.map_err(Error::from)) },
-    );
+    let taken = sinks.taken();
+    parts.spawn(async move {
+        ("the pipeline", pipeline.run(sender, taken, pipeline_stop).await.map_err(Error::from))
+    });
     let turn = election.as_ref().map_or_else(sinks::Turn::always, lease::Election::turn);
     let (sinks_stop, drained) = (stop.clone(), CancellationToken::new());
     let is_drained = drained.clone().drop_guard();
@@ -204,13 +211,16 @@ fn views(
     let election = election.map(lease::Election::status);
     let doing = election.clone();
     let targets = pipeline.targets();
+    let journal = pipeline.journal_problem();
     let status = sinks.status();
     Arc::new(admin::Views {
         registry,
         not_ready: Box::new(move || {
             let stopping = stop.is_cancelled().then(|| "stopping".to_owned());
             let election = election.as_ref().and_then(lease::StatusHandle::not_ready);
-            stopping.into_iter().chain(election).chain(status.get().not_ready).collect()
+            let journal = journal.as_ref().and_then(|problem| problem.borrow().clone());
+            let own = [stopping, election, journal].into_iter().flatten();
+            own.chain(status.get().not_ready).collect()
         }),
         doing: Box::new(move || doing.as_ref().map(lease::StatusHandle::line)),
         targets: Box::new(move || targets::view(&targets.jobs())),

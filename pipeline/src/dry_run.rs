@@ -68,7 +68,7 @@ impl Pipeline {
     /// # Errors
     /// When a part of the pipeline fails; a target that does not answer is no error.
     pub async fn dry_run(self, targets_per_job: usize) -> Result<DryRun, Error> {
-        let Self { jobs, discovery, pool, mut scrapes, mut worker } = self;
+        let Self { jobs, discovery, pool, mut scrapes, mut worker, .. } = self;
         let jobs = find_targets(jobs, &discovery).await?;
         let view = pool.targets();
         let asking = async {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::model::object::Tenure;
+
 /// How finely batches are cut where somebody else may have begun to scrape, milliseconds.
 const CUT: i64 = 1_000;
 /// Later than this many cuts nobody is likely to begin, and batches are sealed as usual.
@@ -34,6 +36,8 @@ pub(crate) struct State {
     pub(crate) from: Option<Moment>,
     /// How long scrapes that are under way may take to end when it closes.
     pub(crate) patience: Duration,
+    /// The turn that scrapes belong to, also those that are still on their way when it closes.
+    pub(crate) tenure: Option<Tenure>,
 }
 
 /// What has been sealed of a closing.
@@ -66,7 +70,7 @@ impl Gate {
     #[must_use]
     pub fn open() -> Self {
         let (gate, keeper) = Self::kept(i64::MAX);
-        keeper.open(None);
+        keeper.open(None, None);
         gate
     }
 
@@ -77,7 +81,7 @@ impl Gate {
     }
 
     fn kept(ours_until: i64) -> (Self, Keeper) {
-        let state = State { version: 1, is_open: false, from: None, patience: Duration::ZERO };
+        let state = State { version: 1, is_open: false, from: None, patience: Duration::ZERO, tenure: None };
         let (state, receiver) = watch::channel(state);
         let (sealed, is_sealed) = watch::channel(Sealed::default());
         let ours_until = Arc::new(AtomicI64::new(ours_until));
@@ -137,6 +141,11 @@ impl Gate {
         self.sealed.send_replace(Sealed { version, next_sequence });
     }
 
+    /// The turn that scrapes belong to.
+    pub(crate) fn tenure(&self) -> Option<Tenure> {
+        self.state.borrow().tenure
+    }
+
     /// Scrapes of earlier times are ours whatever happens, milliseconds since the Unix epoch.
     pub(crate) fn ours_until(&self) -> i64 {
         self.ours_until.load(Ordering::Relaxed)
@@ -144,17 +153,18 @@ impl Gate {
 }
 
 impl Keeper {
-    /// Lets targets be scraped. With `from`, scrapes that have been due since then are made up for, late.
-    pub fn open(&self, from: Option<Moment>) {
+    /// Lets targets be scraped in the turn `tenure`. With `from`, scrapes that have been due since then are made up for, late.
+    pub fn open(&self, from: Option<Moment>, tenure: Option<Tenure>) {
         self.state.send_modify(|state| {
-            *state = State { version: state.version + 1, is_open: true, from, patience: Duration::ZERO };
+            let version = state.version + 1;
+            *state = State { version, is_open: true, from, patience: Duration::ZERO, tenure };
         });
     }
 
     /// Ends all scraping. A scrape that is under way may end within `patience` and is given up then.
     pub fn close(&self, patience: Duration) {
         self.state.send_modify(|state| {
-            *state = State { version: state.version + 1, is_open: false, from: None, patience };
+            *state = State { version: state.version + 1, is_open: false, from: None, patience, ..*state };
         });
     }
 
@@ -202,7 +212,7 @@ mod tests {
     async fn a_closing_is_sealed_once_all_jobs_are_idle() {
         let (mut gate, keeper) = Gate::closed();
         gate.expect_jobs(2);
-        keeper.open(None);
+        keeper.open(None, None);
         assert!(gate.state().is_open && keeper.sealed().is_none());
         keeper.close(Duration::ZERO);
         let closing = gate.state();
@@ -218,7 +228,7 @@ mod tests {
         assert!(keeper.sealed().is_none());
         other.set_sealed(version, 7);
         assert_eq!(keeper.sealed(), Some(7));
-        keeper.open(None);
+        keeper.open(None, None);
         assert_eq!(keeper.sealed(), None);
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! discovery > scrape ==scrapes==> worker { parse > intern > relabel > report > batch > encode } ==objects==> sinks
+//!                                                                              '==entries==> journal
 //! ```
 //!
-//! Both queues are bounded. The modules below stand in the order data passes: `discovery` publishes target groups,
+//! All queues are bounded. The modules below stand in the order data passes: `discovery` publishes target groups,
 //! `scrape` asks each target and sends what came back, `worker` is one thread that calls the pure stages and sends an
-//! object whenever a batch is full. A slow sink fills the second queue, then the worker stands still, then the first queue
+//! object whenever a batch is full; `journal` keeps on disk what no object holds yet. A slow sink fills the second queue, then the worker stands still, then the first queue
 //! fills, then scrapes are skipped and counted.
 
 pub mod model;
@@ -35,6 +36,9 @@ mod report;
 pub mod batch;
 pub mod encode;
 
+// Blocking I/O, on a thread of its own.
+pub mod journal;
+
 // Beside the road.
 mod clock;
 mod dry_run;
@@ -45,12 +49,13 @@ mod limits;
 mod metrics;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -61,10 +66,10 @@ pub use metrics::Metrics;
 use discovery::Discovery;
 use encode::Encoder;
 use model::labels::{CLUSTER_ID, Labels, LabelsBuilder};
-use model::object::{Object, Writer};
+use model::object::{Object, Tenure, Writer};
 use model::scrape::Scrape;
 use scrape::{GlobalConfig, Pool, Render, ResolvedJob, ScrapeConfig, Sharding, TargetsView};
-use worker::{Settings, Worker};
+use worker::{Connections, Settings, Worker};
 
 /// Scrapes that wait for the worker. Their bodies are bounded by `limits.max_body_bytes`.
 const SCRAPES_MAX: usize = 256;
@@ -84,6 +89,8 @@ pub struct Config {
     pub own_labels: BTreeMap<String, String>,
     /// `batch`.
     pub batch: batch::Config,
+    /// `journal`.
+    pub journal: journal::Config,
     /// `parquet`.
     pub parquet: encode::Config,
     /// `limits`.
@@ -126,6 +133,9 @@ pub enum Error {
     /// A metric is registered twice, which is a defect.
     #[error("cannot register metrics")]
     Metrics(#[from] prometheus::Error),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
     /// Scraping ended.
     #[error("scraping stopped")]
     Scrape(#[from] scrape::Error),
@@ -149,6 +159,7 @@ pub struct Pipeline {
     pool: Pool,
     scrapes: mpsc::Receiver<Scrape>,
     worker: Worker,
+    journal: Option<journal::Opened>,
 }
 
 impl Pipeline {
@@ -185,7 +196,38 @@ impl Pipeline {
         let pool =
             Pool::new(queue, config.limits.max_body_bytes, scrape_metrics, Arc::new(clock::now_millis));
         let discovery = Discovery::new(discovery::Metrics::new(registry)?);
-        Ok(Self { jobs, discovery, pool, scrapes, worker })
+        Ok(Self { jobs, discovery, pool, scrapes, worker, journal: None })
+    }
+
+    /// Has what is scraped written to the journal in this directory, and what an earlier process left there sealed first.
+    /// `writer` as it was given to [`Self::new`]. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn keep_journal(
+        &mut self,
+        dir: &Path,
+        config: &journal::Config,
+        writer: &Writer,
+        registry: &Registry,
+    ) -> Result<(), Error> {
+        let metrics = Arc::new(journal::Metrics::new(registry)?);
+        let opened = journal::open(dir, config, writer.taken, metrics)?;
+        self.worker.keep_journal(&opened.left);
+        self.journal = Some(opened);
+        Ok(())
+    }
+
+    /// The turn in which an earlier process scraped what it left in the journal, which is sealed when this runs.
+    #[must_use]
+    pub fn undecided(&self) -> Option<Tenure> {
+        self.journal.as_ref()?.left.tenure()
+    }
+
+    /// Why the journal cannot be written; stays valid while the pipeline runs.
+    #[must_use]
+    pub fn journal_problem(&self) -> Option<journal::Problem> {
+        Some(self.journal.as_ref()?.journal.problem())
     }
 
     /// The targets as they are now; stays valid while the pipeline runs.
@@ -201,12 +243,18 @@ impl Pipeline {
         keeper
     }
 
-    /// Runs until `stop`; then seals what is open, sends it and returns.
+    /// Runs until `stop`; then seals what is open, sends it and returns. `taken`: the sequence number below which all
+    /// objects are kept by somebody else or were counted as dropped.
     ///
     /// # Errors
     /// When a part ends before `stop`.
-    pub async fn run(self, objects: mpsc::Sender<Object>, stop: CancellationToken) -> Result<(), Error> {
-        let Self { jobs, discovery, pool, scrapes, worker } = self;
+    pub async fn run(
+        self,
+        objects: mpsc::Sender<Object>,
+        taken: watch::Receiver<u64>,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let Self { jobs, discovery, pool, scrapes, worker, journal } = self;
         let mut discoveries = JoinSet::new();
         let jobs = jobs
             .into_iter()
@@ -216,8 +264,21 @@ impl Pipeline {
             })
             .collect();
         let mut tasks = JoinSet::new();
-        let (runtime, stopping, gate) = (Handle::current(), stop.clone(), pool.gate());
-        tasks.spawn_blocking(move || worker::run(worker, scrapes, gate, &objects, &runtime, &stopping));
+        let runtime = Handle::current();
+        let (left, journal) = match journal {
+            Some(journal::Opened { left, journal, disk }) => {
+                let runtime = runtime.clone();
+                tasks.spawn_blocking(move || {
+                    disk.run(taken, &runtime);
+                    Ok(())
+                });
+                (left, Some(journal))
+            }
+            None => (journal::Left::default(), None),
+        };
+        let (gate, stopping) = (pool.gate(), stop.clone());
+        let connections = Connections { scrapes, objects, journal, gate, stopping };
+        tasks.spawn_blocking(move || worker::run(worker, connections, &left, &runtime));
         tasks.spawn(async move { Ok(pool.run(jobs, stop).await?) });
         loop {
             tokio::select! {

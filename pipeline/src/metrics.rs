@@ -27,6 +27,8 @@ pub struct Metrics {
     pub samples_sealed: IntCounter,
     /// Seconds from a batch to an object.
     pub encode_seconds: Histogram,
+    /// Samples that were found in the journal of an earlier process and sealed.
+    pub samples_replayed: IntCounter,
 }
 
 /// Reasons for which a sample is dropped between an exposition and an object.
@@ -45,11 +47,13 @@ pub(crate) mod reason {
     pub(crate) const BEHIND: &str = "timestamp_behind";
     /// The Parquet writer failed, which is a defect.
     pub(crate) const ENCODE: &str = "encode_failed";
+    /// It stood in the journal of an earlier process and cannot be read.
+    pub(crate) const JOURNAL_CORRUPT: &str = "journal_corrupt";
     /// Its object found no place in the spool before the process had to end.
     pub(crate) const NOT_SPOOLED: &str = "not_spooled";
     /// All of them, so that each is visible before it happens.
-    pub(crate) const ALL: [&str; 8] =
-        [RELABELLED, SCRAPE_FAILED, DUPLICATE, REPEATED, AHEAD, BEHIND, ENCODE, NOT_SPOOLED];
+    pub(crate) const ALL: [&str; 9] =
+        [RELABELLED, SCRAPE_FAILED, DUPLICATE, REPEATED, AHEAD, BEHIND, ENCODE, JOURNAL_CORRUPT, NOT_SPOOLED];
 }
 
 impl Metrics {
@@ -58,16 +62,8 @@ impl Metrics {
     /// # Errors
     /// A name that is registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
+        let counter = |name: &str, help: &str| counter(registry, name, help);
+        let gauge = |name: &str, help: &str| gauge(registry, name, help);
         let help = "Samples that were read and not shipped.";
         let samples_dropped =
             IntCounterVec::new(Opts::new("agent_samples_dropped_total", help), &["reason"])?;
@@ -82,11 +78,8 @@ impl Metrics {
         for reason in ["limit", "unreadable"] {
             scrapes_refused.with_label_values(&[reason]);
         }
-        let buckets = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0];
-        let encode_seconds = Histogram::with_opts(
-            HistogramOpts::new("agent_encode_seconds", "Seconds from a batch to an object.").buckets(buckets),
-        )?;
-        registry.register(Box::new(encode_seconds.clone()))?;
+        let help = "Seconds from a batch to an object.";
+        let encode_seconds = seconds(registry, "agent_encode_seconds", help)?;
         Ok(Self {
             samples_scraped: counter("agent_samples_scraped_total", "Sample lines read from expositions.")?,
             samples_reported: counter("agent_samples_reported_total", "Samples of up and its companions.")?,
@@ -99,6 +92,10 @@ impl Metrics {
             object_bytes: counter("agent_object_bytes_total", "Bytes of sealed objects.")?,
             samples_sealed: counter("agent_samples_sealed_total", "Samples in sealed objects.")?,
             encode_seconds,
+            samples_replayed: counter(
+                "agent_journal_replayed_samples_total",
+                "Samples found in the journal of an earlier process and sealed.",
+            )?,
         })
     }
 
@@ -107,4 +104,26 @@ impl Metrics {
             self.samples_dropped.with_label_values(&[reason]).inc_by(samples);
         }
     }
+}
+
+/// Makes and registers a counter.
+pub(crate) fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+/// Makes and registers a gauge.
+pub(crate) fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+/// Durations of what mostly takes milliseconds.
+pub(crate) fn seconds(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    let buckets = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0];
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
 }

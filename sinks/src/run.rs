@@ -127,6 +127,13 @@ impl Sinks {
         self.spool.writer()
     }
 
+    /// The sequence number below which every object has come to the spool durably, or was dropped and counted: then nobody
+    /// else has to keep it. Lives on after `run` has ended.
+    #[must_use]
+    pub fn taken(&self) -> watch::Receiver<u64> {
+        self.spool.taken()
+    }
+
     /// Where to ask how things are, now and after `run` has ended.
     #[must_use]
     pub fn status(&self) -> StatusHandle {

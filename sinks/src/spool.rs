@@ -5,6 +5,7 @@
 //! holds `lock`, `state.json` and one file per object, whose name says all that is needed of it.
 
 mod claim;
+mod contents;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -12,27 +13,25 @@ mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use pipeline::model::object::{Object, Writer};
 use pipeline::model::units::Size;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::blocking::blocking;
 use crate::clock;
 use crate::metrics::{DropReason, Metrics};
 use crate::status::SpoolStatus;
 use crate::turn::Claim;
+use contents::{Contents, Entry};
 use files::Name;
 pub(crate) use state::InFlight;
-use state::State;
 
 /// Section `spool`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -128,32 +127,11 @@ pub(crate) struct Spool {
     dir: Arc<Path>,
     bytes_max: u64,
     metrics: Arc<Metrics>,
-    inner: Mutex<Inner>,
+    contents: Mutex<Contents>,
     /// Woken when an object is added.
     added: Notify,
     /// Held by whoever reads, renames or removes an object's file.
     files: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    objects: BTreeMap<u64, Entry>,
-    bytes: u64,
-    samples: u64,
-    /// Sequence number above all that were ever here.
-    next_sequence: u64,
-    /// The object that is being uploaded: never dropped for space.
-    taken: Option<u64>,
-    state: State,
-    /// Which objects are ours.
-    claim: Claim,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    name: Name,
-    bytes: u64,
-    written: SystemTime,
 }
 
 impl Spool {
@@ -172,23 +150,18 @@ impl Spool {
     ) -> Result<(Self, Lock), Error> {
         let dir = config.dir.as_path();
         let lock = files::lock(dir)?;
-        let mut state = open_state(dir, now)?;
+        let mut state = state::open(dir, now)?;
         if let Some(writer) = writer {
             writer.clone_into(&mut state.writer);
         }
         let (found, largest) = files::scan(dir).map_err(|e| Error::unusable(dir, "list the objects", &e))?;
-        let next_sequence = largest.map_or(0, |n| n.saturating_add(1)).max(state.next_sequence);
-        state.next_sequence = next_sequence;
+        state.rise(largest.map_or(0, |n| n.saturating_add(1)));
         state::write(dir, &state).map_err(|e| Error::unusable(dir, "write the state", &e))?;
-        let taken = state.in_flight.as_ref().map(|object| object.sequence);
-        let claim = Claim::All;
-        let inner =
-            Inner { objects: BTreeMap::new(), bytes: 0, samples: 0, next_sequence, taken, state, claim };
         let spool = Self {
             dir: dir.into(),
             bytes_max: config.max_bytes.0,
             metrics,
-            inner: Mutex::new(inner),
+            contents: Mutex::new(Contents::new(state)),
             added: Notify::new(),
             files: tokio::sync::Mutex::default(),
         };
@@ -199,9 +172,9 @@ impl Spool {
 
     /// Takes in the objects that were found at the start. Of two with one number the second is set aside.
     fn adopt(&self, found: Vec<files::Found>) {
-        let mut inner = self.lock();
+        let mut contents = self.lock();
         for files::Found { name, bytes, written } in found {
-            if inner.objects.contains_key(&name.sequence) {
+            if contents.objects.contains_key(&name.sequence) {
                 let aside = files::set_aside(&self.dir, &name.text(), files::CORRUPT);
                 tracing::error!(
                     file = name.text(),
@@ -211,18 +184,29 @@ impl Spool {
                 self.metrics.drop_objects(DropReason::Corrupt, 1, name.samples);
                 continue;
             }
-            inner.insert(Entry { name, bytes, written });
+            contents.insert(Entry { name, bytes, written });
         }
-        if let (Some(oldest), count) = (inner.objects.keys().next(), inner.objects.len()) {
-            tracing::info!(objects = count, bytes = inner.bytes, oldest, "found objects of an earlier run");
+        if let (Some(oldest), count) = (contents.objects.keys().next(), contents.objects.len()) {
+            tracing::info!(
+                objects = count,
+                bytes = contents.bytes,
+                oldest,
+                "found objects of an earlier run"
+            );
         }
-        self.measure(&inner);
+        self.measure(&contents);
     }
 
-    /// Who writes, and the next sequence number.
+    /// Who writes, the next sequence number, and which ones have come.
     pub(crate) fn writer(&self) -> Writer {
-        let inner = self.lock();
-        Writer { id: inner.state.writer.clone(), next_sequence: inner.next_sequence }
+        let contents = self.lock();
+        let (next_sequence, taken) = (contents.next_sequence, *contents.taken.borrow());
+        Writer { id: contents.state.writer.clone(), next_sequence, taken }
+    }
+
+    /// Says that every object below this number is on disk durably, or was dropped and counted. Objects come in order.
+    pub(crate) fn taken(&self) -> watch::Receiver<u64> {
+        self.lock().taken.subscribe()
     }
 
     /// Writes an object, after making room for it. One that somebody else has scraped too is dropped and counted instead.
@@ -233,20 +217,20 @@ impl Spool {
         let size = object.bytes.len() as u64;
         let Some(name) = self.name(object) else { return Ok(()) };
         if !self.make_room(size).await {
-            self.lock().pass(object.sequence);
             self.drop_full(object.sequence, object.samples);
+            self.lock().pass(object.sequence);
             return Ok(());
         }
         let (dir, bytes) = (Arc::clone(&self.dir), object.bytes.clone());
         blocking(move || files::write(&dir, &name.text(), &bytes)).await?;
         {
-            let mut inner = self.lock();
-            inner.insert(Entry { name, bytes: size, written: clock::wall() });
-            self.measure(&inner);
+            let mut contents = self.lock();
+            contents.insert(Entry { name, bytes: size, written: clock::wall() });
+            self.measure(&contents);
         }
         self.added.notify_one();
-        if name.undecided.is_some() {
-            // It may have been decided while the disk was busy.
+        // It may have been decided while the disk was busy. Where nothing was claimed yet, nothing is decided.
+        if name.undecided.is_some() && self.lock().claim != Claim::All {
             self.judge().await;
         }
         Ok(())
@@ -256,23 +240,24 @@ impl Spool {
     /// nothing is dropped for it.
     async fn make_room(&self, size: u64) -> bool {
         {
-            let inner = self.lock();
-            let taken = inner.taken.and_then(|sequence| inner.objects.get(&sequence)).map_or(0, |e| e.bytes);
-            if taken.saturating_add(size) > self.bytes_max {
+            let contents = self.lock();
+            let given =
+                contents.given.and_then(|sequence| contents.objects.get(&sequence)).map_or(0, |e| e.bytes);
+            if given.saturating_add(size) > self.bytes_max {
                 return false;
             }
         }
         loop {
             let _files = self.files.lock().await;
             let oldest = {
-                let mut inner = self.lock();
-                if inner.bytes.saturating_add(size) <= self.bytes_max {
+                let mut contents = self.lock();
+                if contents.bytes.saturating_add(size) <= self.bytes_max {
                     return true;
                 }
-                let taken = inner.taken;
-                let oldest = inner.objects.keys().copied().find(|sequence| Some(*sequence) != taken);
-                let Some(entry) = oldest.and_then(|sequence| inner.remove(sequence)) else { return false };
-                self.measure(&inner);
+                let given = contents.given;
+                let oldest = contents.objects.keys().copied().find(|sequence| Some(*sequence) != given);
+                let Some(entry) = oldest.and_then(|sequence| contents.remove(sequence)) else { return false };
+                self.measure(&contents);
                 entry
             };
             self.drop_full(oldest.name.sequence, oldest.name.samples);
@@ -291,7 +276,7 @@ impl Spool {
     }
 
     /// Waits for an object, and gives the oldest: read back, verified, and safe from being dropped for space until
-    /// [`Spool::delivered`] or [`Spool::reject`].
+    /// [`Spool::delivered`] or [`Spool::discard`].
     ///
     /// # Errors
     /// When the disk refuses to read, which may pass. A file that cannot be what was written is set aside and
@@ -300,7 +285,7 @@ impl Spool {
         loop {
             let added = self.added.notified();
             let files = self.files.lock().await;
-            let Some(Entry { name, .. }) = self.take() else {
+            let Some(Entry { name, .. }) = self.give() else {
                 drop(files);
                 added.await;
                 continue;
@@ -321,10 +306,10 @@ impl Spool {
         }
     }
 
-    fn take(&self) -> Option<Entry> {
-        let mut inner = self.lock();
-        let entry = inner.deliverable().copied();
-        inner.taken = entry.map(|entry| entry.name.sequence);
+    fn give(&self) -> Option<Entry> {
+        let mut contents = self.lock();
+        let entry = contents.deliverable().copied();
+        contents.given = entry.map(|entry| entry.name.sequence);
         entry
     }
 
@@ -343,12 +328,7 @@ impl Spool {
     /// # Errors
     /// When the disk refuses; what was remembered before stands.
     pub(crate) async fn record(&self, in_flight: InFlight) -> io::Result<()> {
-        let state = {
-            let inner = self.lock();
-            let last_key = Some(in_flight.key.clone());
-            let next_sequence = inner.next_sequence;
-            State { writer: inner.state.writer.clone(), next_sequence, last_key, in_flight: Some(in_flight) }
-        };
+        let state = self.lock().recorded(in_flight);
         let dir = Arc::clone(&self.dir);
         let state = blocking(move || state::write(&dir, &state).map(|()| state)).await?;
         self.lock().state = state;
@@ -398,14 +378,14 @@ impl Spool {
 
     /// How full it is.
     pub(crate) fn status(&self) -> SpoolStatus {
-        let inner = self.lock();
+        let contents = self.lock();
         let age =
             |entry: &Entry| clock::wall().duration_since(entry.written).unwrap_or_default().as_secs_f64();
         SpoolStatus {
-            objects: inner.objects.len() as u64,
-            bytes: inner.bytes,
-            samples: inner.samples,
-            oldest_age: inner.objects.values().next().map(age),
+            objects: contents.objects.len() as u64,
+            bytes: contents.bytes,
+            samples: contents.samples,
+            oldest_age: contents.objects.values().next().map(age),
         }
     }
 
@@ -416,67 +396,14 @@ impl Spool {
         }
     }
 
-    fn measure(&self, inner: &Inner) {
-        self.metrics.spool_objects.set(i64::try_from(inner.objects.len()).unwrap_or(i64::MAX));
-        self.metrics.spool_bytes.set(i64::try_from(inner.bytes).unwrap_or(i64::MAX));
+    fn measure(&self, contents: &Contents) {
+        self.metrics.spool_objects.set(i64::try_from(contents.objects.len()).unwrap_or(i64::MAX));
+        self.metrics.spool_bytes.set(i64::try_from(contents.bytes).unwrap_or(i64::MAX));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Inner {
-    /// The oldest object that is known to be ours.
-    fn deliverable(&self) -> Option<&Entry> {
-        let all = self.claim == Claim::All;
-        self.objects.values().find(|entry| all || entry.name.undecided.is_none())
-    }
-
-    /// Takes note that an object has come, whether or not it stays.
-    fn pass(&mut self, sequence: u64) {
-        self.next_sequence = self.next_sequence.max(sequence.saturating_add(1));
-    }
-
-    fn insert(&mut self, entry: Entry) {
-        self.pass(entry.name.sequence);
-        self.bytes = self.bytes.saturating_add(entry.bytes);
-        self.samples = self.samples.saturating_add(entry.name.samples);
-        self.objects.insert(entry.name.sequence, entry);
-    }
-
-    fn remove(&mut self, sequence: u64) -> Option<Entry> {
-        let entry = self.objects.remove(&sequence)?;
-        self.bytes = self.bytes.saturating_sub(entry.bytes);
-        self.samples = self.samples.saturating_sub(entry.name.samples);
-        Some(entry)
-    }
-}
-
-/// The state of an earlier run, or a new one: a damaged one is set aside, and a new writer begins, because who may
-/// have written what is no longer known.
-fn open_state(dir: &Path, now: i64) -> Result<State, Error> {
-    match state::read(dir)? {
-        state::Read::State(state) => return Ok(state),
-        state::Read::Missing => {}
-        state::Read::Damaged(problem) => {
-            files::set_aside(dir, state::FILE, files::CORRUPT)
-                .map_err(|e| Error::unusable(dir, "set the damaged state aside", &e))?;
-            tracing::error!(
-                file = state::FILE,
-                problem,
-                "the spool's state is damaged, a new writer id begins"
-            );
-        }
-    }
-    let next_sequence = u64::try_from(now).unwrap_or_default();
-    Ok(State { writer: new_writer(), next_sequence, last_key: None, in_flight: None })
-}
-
-/// Ten random characters of `[a-z0-9]`: 3.6e15 ids, so that two spools never share one by chance.
-fn new_writer() -> String {
-    let digit = || char::from_digit(fastrand::u32(..36), 36).unwrap_or('0');
-    std::iter::repeat_with(digit).take(10).collect()
 }
 
 /// Whether an object cannot be read now or later: the file is gone or the medium is bad.

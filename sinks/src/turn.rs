@@ -152,6 +152,17 @@ impl Claim {
         }
     }
 
+    /// Whose an object is that is new. One that knows its turn may come before the claim of that turn does: as long as no
+    /// other claim is made it is deliverable, and it can still be judged.
+    #[must_use]
+    pub(crate) fn judge_new(self, of: Option<Tenure>, last_scrape: i64) -> Verdict {
+        match (self, of) {
+            (_, None) => self.judge(last_scrape),
+            (Self::All, Some(of)) => Verdict::Undecided(of),
+            (_, Some(of)) => self.judge_again(of, last_scrape),
+        }
+    }
+
     /// Whose an object is that could not be judged when it was scraped in the turn `of`.
     #[must_use]
     pub fn judge_again(self, of: Tenure, last_scrape: i64) -> Verdict {
@@ -230,6 +241,10 @@ mod tests {
         ] {
             assert_eq!(claim.judge(last), expected, "{claim:?} {last}");
             assert_eq!(claim.judge_again(TENURE, last), again, "{claim:?} {last}");
+            assert_eq!(claim.judge_new(None, last), expected, "{claim:?} {last}");
+            let early = if claim == Claim::All { Verdict::Undecided(TENURE) } else { expected };
+            assert_eq!(claim.judge_new(Some(TENURE), last), early, "{claim:?} {last}");
+            assert_eq!(claim.judge_new(Some(other), last), Verdict::Undecided(other), "{claim:?} {last}");
             if claim != Claim::All {
                 assert_eq!(claim.judge_again(other, last), Verdict::Undecided(other), "{claim:?} {last}");
             }

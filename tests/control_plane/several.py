@@ -239,7 +239,7 @@ def handovers(suite, world, delivered, began, ended):
         changes = sum(one != other for (_, one), (_, other) in itertools.pairwise(rows))
         mixed += [(endpoint.instance, changes)] if changes > turns else []
         calm = [t for t in endpoint.answered if t < ended and not any(a <= t <= b for a, b in world.troubles)]
-        steady = [t for t in calm if not any(-0.5 <= t - moment <= 1.5 for moment in moments)]
+        steady = [t for t in calm if not any(-1 <= t - moment <= 4 for moment in moments)]
         superseded += len(calm) - len(steady)
         lost += [(endpoint.instance, round(t - began, 2), endpoint.askers[t]) for t in steady if not any(t - 2 < row <= t + 0.05 for row in times)]
         inside = [began, *[t for t in times if began <= t <= ended], ended]

@@ -31,6 +31,7 @@ TARGETS = {
     "relabel": 1024,
     "lists": 4096,
     "watch": 8192,
+    "journal": 4096,
     "spool": 4096,
     "grant": 2048,
     "answer": 4096,

@@ -15,8 +15,9 @@ CLUSTER = "cluster-of-the-suite"
 class CedanaApi:
     """`POST /v2/monitoring/credentials`; keys live `lifetime` seconds by their declared expiration."""
 
-    def __init__(self, s3, lifetime):
+    def __init__(self, s3, lifetime, prefix=PREFIX):
         api = self
+        self.prefix = prefix
         self.token = "suite-token-" + secrets.token_hex(16)
         self.lifetime = lifetime
         self.issued = []
@@ -58,7 +59,7 @@ class CedanaApi:
             return refuse(400, "the body is not JSON")
         if asked != {"cluster_id": CLUSTER}:
             return refuse(400, f"unexpected body: {asked}")
-        keys = s3.issue()
+        keys = s3.issue(self.prefix)
         self.issued.append({**keys, "asked": time.time(), "expires": time.time() + lifetime})
         expires = datetime.now(timezone.utc) + timedelta(seconds=lifetime)
         return 200, {
@@ -67,7 +68,7 @@ class CedanaApi:
             "session_token": keys["SessionToken"],
             "expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "bucket": BUCKET,
-            "prefix": PREFIX,
+            "prefix": self.prefix,
             "region": REGION,
         }
 

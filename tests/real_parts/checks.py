@@ -1,25 +1,28 @@
 """Named checks: each is counted, and a failed one says why on the spot."""
 
 import sys
+import threading
 import traceback
 
 
 class Checks:
-    """Counts checks; `failed` is what the exit code is made of."""
+    """Counts checks, also those made beside each other; `failed` is what the exit code is made of."""
 
     def __init__(self):
         self.passed = 0
         self.failed = 0
+        self._lock = threading.Lock()
 
     def that(self, name, holds, why=""):
         """Counts one check. `why` (text, or a function that makes it) is printed when it does not hold."""
-        if holds:
-            self.passed += 1
-            print(f"ok      {name}", flush=True)
-        else:
-            self.failed += 1
-            reason = why() if callable(why) else why
-            print(f"FAILED  {name}: {reason}", flush=True)
+        reason = why() if not holds and callable(why) else why
+        with self._lock:
+            if holds:
+                self.passed += 1
+                print(f"ok      {name}", flush=True)
+            else:
+                self.failed += 1
+                print(f"FAILED  {name}: {reason}", flush=True)
         return bool(holds)
 
     def equal(self, name, found, expected):

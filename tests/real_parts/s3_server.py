@@ -21,19 +21,22 @@ from processes import start_on_free_port
 BUCKET = "metrics"
 PREFIX = "org-suite/v2/agent/data"
 REGION = "us-east-1"
-# The least that the agent needs (PUT), and what spares it a wait at its first start (listing its prefix).
-POLICY = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": [f"arn:aws:s3:::{BUCKET}/{PREFIX}/*"]},
-        {
-            "Effect": "Allow",
-            "Action": ["s3:ListBucket"],
-            "Resource": [f"arn:aws:s3:::{BUCKET}"],
-            "Condition": {"StringLike": {"s3:prefix": [f"{PREFIX}/*"]}},
-        },
-    ],
-}
+
+
+def policy(prefix):
+    """The least that the agent needs (PUT), and what spares it a wait at its first start (listing its prefix)."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": [f"arn:aws:s3:::{BUCKET}/{prefix}/*"]},
+            {
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket"],
+                "Resource": [f"arn:aws:s3:::{BUCKET}"],
+                "Condition": {"StringLike": {"s3:prefix": [f"{prefix}/*"]}},
+            },
+        ],
+    }
 
 
 class Put:
@@ -88,6 +91,7 @@ class S3Server:
         )
         self.url = f"http://127.0.0.1:{port}"
         self.s3 = self.client("s3", *self.root)
+        self._sts = self.client("sts", *self.root)
         self.s3.create_bucket(Bucket=BUCKET)
 
     def client(self, service, key, secret, token=None):
@@ -102,13 +106,13 @@ class S3Server:
             config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20),
         )
 
-    def issue(self):
+    def issue(self, prefix=PREFIX):
         """Temporary keys for the agent's prefix only. MinIO's shortest life is 900 s; the Cedana API declares less."""
-        answer = self.client("sts", *self.root).assume_role(
+        answer = self._sts.assume_role(
             RoleArn="arn:aws:iam::000000000000:role/agent",
             RoleSessionName="agent",
             DurationSeconds=900,
-            Policy=json.dumps(POLICY),
+            Policy=json.dumps(policy(prefix)),
         )
         return answer["Credentials"]
 
@@ -124,9 +128,9 @@ class S3Server:
         with urllib.request.urlopen(signed, timeout=10) as answer:
             assert answer.status == 204, answer.status
 
-    def objects(self):
+    def objects(self, prefix=""):
         """Every object of the bucket as the listing tells: key, size, time of its upload; in key order."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return [entry for page in pages for entry in page.get("Contents", [])]
 
     def read(self, key):

@@ -15,12 +15,13 @@ use super::{Config, Ingestion, Purpose};
 use crate::{admin, lease};
 
 /// All sections, in the order of the data.
-pub(crate) const SECTIONS: [&str; 13] = [
+pub(crate) const SECTIONS: [&str; 14] = [
     "global",
     "scrape_configs",
     "sharding",
     "leader_election",
     "batch",
+    "journal",
     "parquet",
     "limits",
     "spool",
@@ -68,6 +69,7 @@ pub(crate) fn keys() -> Keys {
     keys.add::<pipeline::scrape::Sharding>(&["sharding"]);
     keys.add::<lease::Config>(&["leader_election"]);
     keys.add::<pipeline::batch::Config>(&["batch"]);
+    keys.add::<pipeline::journal::Config>(&["journal"]);
     keys.add::<pipeline::encode::Config>(&["parquet"]);
     keys.add::<pipeline::Limits>(&["limits"]);
     keys.add::<sinks::spool::Config>(&["spool"]);
@@ -153,6 +155,7 @@ pub(crate) fn read(tree: &mut Map<String, Value>, decoder: &mut Decoder<'_>, pur
             sharding: section(tree, decoder, "sharding"),
             own_labels: BTreeMap::new(),
             batch: section(tree, decoder, "batch"),
+            journal: section(tree, decoder, "journal"),
             parquet: section(tree, decoder, "parquet"),
             limits: section(tree, decoder, "limits"),
         },
@@ -249,6 +252,7 @@ fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpo
     say(Path::root("leader_election"), config.leader_election.check());
     say(Path::root("leader_election"), turns_or_shards(config));
     say(Path::root("batch"), config.pipeline.batch.check());
+    say(Path::root("journal"), config.pipeline.journal.check());
     say(Path::root("parquet"), config.pipeline.parquet.check());
     say(Path::root("limits"), config.pipeline.limits.check());
     say(Path::default(), config.sinks.check());

@@ -154,6 +154,13 @@ impl Machine {
         }
     }
 
+    /// Takes in that objects of an earlier process have come since, before there was a turn of this one: out of the journal.
+    pub(crate) fn learn_undecided(&mut self, undecided: Option<Tenure>) {
+        if self.held.is_none() && self.lost.is_none() {
+            self.undecided = self.undecided.or(undecided);
+        }
+    }
+
     /// Takes in what the Lease says, as seen `now`; gives what to write, if anything.
     pub(crate) fn decide(&mut self, now: Now, lease: Option<&Lease>, around: Around) -> Option<Lease> {
         let first = self.seen.is_none();

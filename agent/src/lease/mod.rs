@@ -54,7 +54,9 @@ pub async fn open(
     let leases = Leases::new(client, config.lease_namespace.as_deref(), &config.lease_name);
     let me = config.identity(&sinks.writer().id);
     let metrics = Metrics::new(registry)?;
-    Ok(Election::new(leases, &me, pipeline.keeper(), sinks.backlog(), metrics))
+    let mut election = Election::new(leases, &me, pipeline.keeper(), sinks.backlog(), metrics);
+    election.machine.learn_undecided(pipeline.undecided());
+    Ok(election)
 }
 
 /// Keeps the Lease. See the module.
@@ -159,6 +161,7 @@ impl Election {
     }
 
     async fn follow(&mut self, lease: Option<&Lease>, until: &CancellationToken) -> Result<(), WriteError> {
+        self.machine.learn_undecided(self.backlog.undecided());
         let wanted = self.machine.decide(now(), lease, self.around());
         // What was lost is settled before anything new is won.
         self.apply().await;
@@ -222,7 +225,7 @@ impl Election {
             return;
         }
         match open {
-            Some((_, from)) => self.keeper.open(from),
+            Some((tenure, from)) => self.keeper.open(from, Some(tenure)),
             None => self.keeper.close(patience),
         }
         self.applied.open = open;

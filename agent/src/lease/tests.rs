@@ -265,3 +265,23 @@ fn who_ends_gives_the_lease_back_as_of_its_last_scrape() {
     story.lease = Some(back);
     assert_eq!(story.look(6.0, WELL), None, "nor sought again");
 }
+
+/// Objects out of the journal come when the machine has looked already, and before it may win anything.
+#[test]
+fn a_turn_that_is_learned_of_after_the_start_is_settled_like_one_known_before() {
+    let of = Tenure { transitions: 3, acquired: START - 7_200 * SECOND };
+    let mut story = Story::new(None, Some(theirs(START)));
+    story.look(0.0, Around { settled: false, ..WELL });
+    assert_eq!(story.machine.lost, None);
+    story.machine.learn_undecided(Some(of));
+    story.look(1.0, WELL);
+    let lost = Lost { tenure: of, ours_until: START - 3_600 * SECOND };
+    assert_eq!(story.machine.lost, Some(lost));
+    // Once it is decided about it is not learned again, and nothing is beside a turn of our own.
+    story.machine.learn_undecided(Some(of));
+    story.round(11.0, WELL).unwrap();
+    story.machine.learn_undecided(Some(of));
+    story.look(12.0, WELL);
+    assert!(story.machine.held.is_some());
+    assert_eq!(story.machine.lost, None);
+}

@@ -13,6 +13,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::{Metrics, reason};
 use crate::model::object::Object;
 use crate::model::sample::{Batch, SeriesId, SeriesTable};
 use crate::schema::Schema;
@@ -105,7 +106,7 @@ impl Encoder {
         sequence: u64,
     ) -> Result<Encoded, ParquetError> {
         let rows = self.order.place(&batch, table);
-        let last_scrape = batch.last_scrape;
+        let (last_scrape, tenure) = (batch.last_scrape, batch.tenure);
         drop(batch);
         let time_min = rows.timestamps.iter().copied().min().unwrap_or_default();
         let time_max = rows.timestamps.iter().copied().max().unwrap_or_default();
@@ -125,8 +126,43 @@ impl Encoder {
         let bytes = Bytes::from(bytes);
         let crc32 = crc32fast::hash(&bytes);
         let samples = rows.len() as u64;
-        let object = Object { sequence, bytes, samples, time_min, time_max, last_scrape, crc32 };
+        let object = Object { sequence, bytes, samples, time_min, time_max, last_scrape, crc32, tenure };
         Ok(Encoded { object, duplicates: rows.duplicates })
+    }
+
+    /// Encodes a batch and counts it. `None` where that fails, which is a defect; the samples are counted then.
+    pub(crate) fn seal(
+        &mut self,
+        batch: Batch,
+        table: &SeriesTable,
+        sequence: u64,
+        metrics: &Metrics,
+    ) -> Option<Object> {
+        let samples = batch.len() as u64;
+        let timer = metrics.encode_seconds.start_timer();
+        let encoded = self.encode(batch, table, sequence);
+        timer.observe_duration();
+        match encoded {
+            Ok(Encoded { object, duplicates }) => {
+                metrics.dropped(reason::DUPLICATE, duplicates);
+                metrics.objects_sealed.inc();
+                metrics.object_bytes.inc_by(object.bytes.len() as u64);
+                metrics.samples_sealed.inc_by(object.samples);
+                Some(object)
+            }
+            Err(error) => {
+                // Rows in memory always encode; should they not, the process goes on and says so.
+                tracing::error!(samples, sequence, %error, "batch lost: it cannot be encoded");
+                metrics.dropped(reason::ENCODE, samples);
+                None
+            }
+        }
+    }
+
+    /// Forgets all series.
+    pub(crate) fn reset(&mut self) {
+        self.order = Order::default();
+        self.columns.clear();
     }
 
     /// Forgets series whose ids are about to be given to others.

@@ -44,6 +44,24 @@ impl Labels {
         self.get(name).unwrap_or_default()
     }
 
+    /// The set as bytes, for [`Self::from_bytes`].
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads what [`Self::as_bytes`] gave; `None` if it is no label set.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (mut rest, mut previous) = (bytes, "");
+        while !rest.is_empty() {
+            let (name, value) = (read_text(&mut rest)?, read_text(&mut rest)?);
+            if name <= previous || value.is_empty() {
+                return None;
+            }
+            previous = name;
+        }
+        Some(Self(bytes.into()))
+    }
+
     /// All labels, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut rest = &*self.0;
@@ -232,7 +250,8 @@ pub(crate) fn read_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     loop {
         let (byte, after) = rest.split_first()?;
         *rest = after;
-        length |= usize::from(byte & 0x7f) << shift;
+        // No text is longer than memory: where the shift overflows, this is none.
+        length |= usize::from(byte & 0x7f).checked_shl(shift)?;
         shift += 7;
         if byte & 0x80 == 0 {
             break;

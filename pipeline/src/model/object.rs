@@ -22,6 +22,9 @@ pub struct Object {
     pub last_scrape: i64,
     /// CRC-32 (IEEE) of `bytes`, computed at sealing and checked at every later step up to the bucket.
     pub crc32: u32,
+    /// The turn in which all of it was scraped, where that is known of the object itself: one that comes out of the journal
+    /// may be of an earlier turn than the present one. `None` for a single agent, and where it is of the present turn.
+    pub tenure: Option<Tenure>,
 }
 
 /// One turn of one agent among several that take turns: which of a Lease's holders it was. Two turns are never equal.
@@ -41,6 +44,9 @@ pub struct Writer {
     pub id: String,
     /// The sequence number of the next object.
     pub next_sequence: u64,
+    /// Every object below this has come to the spool before, or was dropped and counted. Usually `next_sequence`; less where
+    /// the spool's memory was lost, because then it does not know which of the numbers below were ever used.
+    pub taken: u64,
 }
 
 /// File name extension of an object, without the dot.

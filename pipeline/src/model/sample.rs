@@ -4,6 +4,7 @@
 //! allocation. Identifiers are reused only after no open batch can name them.
 
 use super::labels::{Labels, LabelsBuilder};
+use super::object::Tenure;
 use super::scrape::ScrapeError;
 
 /// What kind of metric a series belongs to, as its exposition declared it.
@@ -39,6 +40,33 @@ impl MetricType {
             Self::Stateset => "stateset",
             Self::Unknown => "unknown",
         }
+    }
+
+    /// Stands for the type in the journal; never given another meaning.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Counter => 1,
+            Self::Gauge => 2,
+            Self::Histogram => 3,
+            Self::Summary => 4,
+            Self::Info => 5,
+            Self::Stateset => 6,
+        }
+    }
+
+    /// The type with this code.
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        let all = [
+            Self::Unknown,
+            Self::Counter,
+            Self::Gauge,
+            Self::Histogram,
+            Self::Summary,
+            Self::Info,
+            Self::Stateset,
+        ];
+        all.into_iter().find(|known| known.code() == code)
     }
 }
 
@@ -172,6 +200,8 @@ pub struct Batch {
     times: Vec<(usize, i64)>,
     /// Latest scrape in it, milliseconds since the Unix epoch.
     pub last_scrape: i64,
+    /// The turn that it was scraped in; `None` for a single agent.
+    pub tenure: Option<Tenure>,
 }
 
 impl Batch {
@@ -201,6 +231,23 @@ impl Batch {
     #[must_use]
     pub fn series(&self) -> &[SeriesId] {
         &self.series
+    }
+
+    /// The values of all samples, in order of arrival.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// From the sample `from` on: runs of equal timestamps, how many and which.
+    pub fn times_since(&self, from: usize) -> impl Iterator<Item = (usize, i64)> {
+        let first = self.times.partition_point(|(end, _)| *end <= from);
+        let mut start = from;
+        self.times.get(first..).unwrap_or_default().iter().map(move |(end, time)| {
+            let length = end - start;
+            start = *end;
+            (length, *time)
+        })
     }
 
     /// All samples, in order of arrival.

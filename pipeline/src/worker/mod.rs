@@ -13,9 +13,10 @@ use crate::batch::Batcher;
 use crate::encode::Encoder;
 use crate::gate::stretch;
 use crate::intern::TargetSeries;
+use crate::journal::{Entry, Found, Left, Scribe};
 use crate::metrics::{Metrics, reason};
 use crate::model::labels::Labels;
-use crate::model::object::Object;
+use crate::model::object::{Object, Tenure};
 use crate::model::sample::{Batch, Parsed, SeriesTable};
 use crate::model::scrape::{Scrape, ScrapeError};
 use crate::model::target::{Health, LastScrape, Target};
@@ -23,7 +24,7 @@ use crate::parse::{self, Cache, Reading, Secret};
 use crate::report::{self, Report, ReportSeries};
 use crate::{Limits, batch};
 
-pub(crate) use thread::run;
+pub(crate) use thread::{Connections, run};
 
 /// What a worker is told once.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(crate) struct Worker {
     targets: HashMap<usize, TargetState>,
     batcher: Batcher,
     encoder: Encoder,
+    /// Writes what is added to the open batch for the journal; `None` without one.
+    scribe: Option<Scribe>,
     metrics: Arc<Metrics>,
     /// The samples of the scrape at hand; kept for its buffer.
     parsed: Vec<Parsed>,
@@ -73,9 +76,35 @@ impl Worker {
             targets: HashMap::new(),
             batcher: Batcher::new(settings.batch),
             encoder,
+            scribe: None,
             metrics,
             parsed: Vec::new(),
         }
+    }
+
+    /// Has everything written for the journal, from the next scrape on; `left` is what an earlier process had written.
+    pub(crate) fn keep_journal(&mut self, left: &Left) {
+        self.scribe = Some(Scribe::new(left.next_generation()));
+    }
+
+    /// Says in which turn the next scrape was made; those of one batch have one.
+    pub(crate) fn set_tenure(&mut self, tenure: Option<Tenure>) {
+        self.batcher.open.tenure = tenure;
+    }
+
+    /// Samples in the open batch.
+    pub(crate) fn open_samples(&self) -> usize {
+        self.batcher.open.len()
+    }
+
+    /// What was added to the open batch after its first `from` samples, for the journal.
+    pub(crate) fn written_since(&mut self, from: usize) -> Option<Entry> {
+        let Self { scribe, batcher, table, next_sequence, .. } = self;
+        let added = batcher.open.len() > from;
+        scribe
+            .as_mut()
+            .filter(|_| added)
+            .map(|scribe| scribe.write(&batcher.open, from, table, *next_sequence))
     }
 
     /// Adds the samples of a scrape and the report on it to the open batch.
@@ -151,31 +180,37 @@ impl Worker {
         }
         let batch = self.batcher.take();
         let samples = batch.len() as u64;
-        let timer = self.metrics.encode_seconds.start_timer();
-        let encoded = self.encoder.encode(batch, &self.table, self.next_sequence);
-        timer.observe_duration();
-        let object = match encoded {
-            Ok(encoded) => {
-                self.metrics.dropped(reason::DUPLICATE, encoded.duplicates);
-                Some(encoded.object)
-            }
-            Err(error) => {
-                // Rows in memory always encode; should they not, the process goes on and says so.
-                tracing::error!(samples, error = %error, "batch lost: it cannot be encoded");
-                self.metrics.dropped(reason::ENCODE, samples);
-                None
-            }
-        };
+        let object = self.encoder.seal(batch, &self.table, self.next_sequence, &self.metrics);
         if let Some(object) = &object {
             self.batcher.sealed(samples, object.bytes.len());
-            self.next_sequence += 1;
-            self.metrics.objects_sealed.inc();
-            self.metrics.object_bytes.inc_by(object.bytes.len() as u64);
-            self.metrics.samples_sealed.inc_by(object.samples);
         }
+        // Also where there is no object: the journal has given the number to this batch.
+        self.next_sequence += 1;
         self.metrics.batch_samples.set(0);
         self.sweep();
         object
+    }
+
+    /// Makes the object of a batch that an earlier process had open.
+    pub(crate) fn replay(&mut self, sequence: u64, found: Found) -> Option<Object> {
+        let Found { batch, table, lost } = found;
+        self.metrics.dropped(reason::JOURNAL_CORRUPT, lost);
+        if batch.is_empty() {
+            return None;
+        }
+        let object = self.encoder.seal(batch, &table, sequence, &self.metrics);
+        // Its ids mean other series than those to come.
+        self.encoder.reset();
+        self.next_sequence = self.next_sequence.max(sequence + 1);
+        self.metrics.samples_replayed.inc_by(object.as_ref().map_or(0, |object| object.samples));
+        object
+    }
+
+    /// Says that the journal's files may not be relied on; the next batch begins with new ones.
+    pub(crate) fn distrust_journal(&mut self) {
+        if let Some(scribe) = &mut self.scribe {
+            scribe.begin_generation();
+        }
     }
 
     /// Counts an object that nobody takes any more.
@@ -261,6 +296,9 @@ impl Worker {
         });
         let freed = table.sweep();
         self.encoder.forget(&freed);
+        if let Some(scribe) = &mut self.scribe {
+            scribe.sealed(&freed);
+        }
         self.metrics.series.set(gauge(table.len()));
     }
 }

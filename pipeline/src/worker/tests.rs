@@ -13,6 +13,8 @@ use crate::model::target::Job;
 use crate::model::target::Limits as JobLimits;
 use crate::relabel::{RelabelConfig, Rules};
 
+mod journal;
+
 const TIME: i64 = 1_700_000_000_000;
 
 struct Bench {
@@ -334,13 +336,14 @@ fn an_object_is_cut_where_somebody_else_may_have_begun() {
 async fn a_closing_seals_what_is_in_the_queue() {
     let Bench { worker, target, .. } = bench(plain());
     let (gate, keeper) = crate::gate::Gate::closed();
-    keeper.open(None);
+    keeper.open(None, None);
     keeper.set_ours_until(TIME);
     let (scrapes, queue) = tokio::sync::mpsc::channel(8);
     let (objects, mut sealed) = tokio::sync::mpsc::channel(8);
     let (runtime, stopping) = (tokio::runtime::Handle::current(), tokio_util::sync::CancellationToken::new());
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn_blocking(move || run(worker, queue, gate, &objects, &runtime, &stopping));
+    let connections = Connections { scrapes: queue, objects, journal: None, gate, stopping };
+    tasks.spawn_blocking(move || run(worker, connections, &Left::default(), &runtime));
     for time in [TIME - 1, TIME] {
         let exposition = Exposition { body: Bytes::from_static(b"a 1\n"), permit: None };
         let (target, duration) = (Arc::clone(&target), Duration::ZERO);

@@ -1,6 +1,7 @@
 //! The worker's thread: takes scrapes from one queue, gives objects to the other, and sleeps between.
 //!
-//! Blocks where the second queue is full, which is what holds the first one back.
+//! Blocks where the second queue is full, which is what holds the first one back. Has everything that is added to the open
+//! batch written to the journal; where its disk refuses, it seals what is open and takes nothing until the disk recovers.
 
 use std::time::Instant;
 
@@ -11,51 +12,152 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::Error;
 use crate::gate::Gate;
+use crate::journal::{Journal, Left};
 use crate::model::object::Object;
 use crate::model::scrape::Scrape;
+
+/// What the thread is connected to.
+pub(crate) struct Connections {
+    pub(crate) scrapes: mpsc::Receiver<Scrape>,
+    pub(crate) objects: mpsc::Sender<Object>,
+    pub(crate) journal: Option<Journal>,
+    pub(crate) gate: Gate,
+    pub(crate) stopping: CancellationToken,
+}
 
 /// What the thread does next.
 enum Next {
     Scrape(Scrape),
     /// The open batch is due.
     Due,
+    /// The journal's disk has failed: the open batch has to become durable as an object.
+    JournalLost,
     /// The gate has closed: what is in the queue is the last for now.
     Closing(u64),
     /// The queue is closed and empty.
     End,
 }
 
-/// Runs until the queue of scrapes is closed and empty, and the last batch is sealed.
+/// Seals what an earlier process left, then runs until the queue of scrapes is closed and empty and the last batch is sealed.
 pub(crate) fn run(
-    mut worker: Worker,
-    mut scrapes: mpsc::Receiver<Scrape>,
-    mut gate: Gate,
-    objects: &mpsc::Sender<Object>,
+    worker: Worker,
+    connections: Connections,
+    left: &Left,
     runtime: &Handle,
-    stopping: &CancellationToken,
 ) -> Result<(), Error> {
-    loop {
-        let next = runtime.block_on(next(worker.due(), &mut scrapes, &mut gate));
-        let sent = match next {
-            Next::Scrape(scrape) => take(&mut worker, scrape, &gate, objects),
-            Next::Due => seal(&mut worker, objects),
-            Next::Closing(version) => {
-                let mut sent = true;
-                while let (true, Ok(scrape)) = (sent, scrapes.try_recv()) {
-                    sent = take(&mut worker, scrape, &gate, objects);
+    let mut thread = Thread { worker, connections, runtime };
+    let done = thread.replay(left) && thread.turn();
+    if done || thread.connections.stopping.is_cancelled() { Ok(()) } else { Err(Error::ObjectsClosed) }
+}
+
+struct Thread<'a> {
+    worker: Worker,
+    connections: Connections,
+    runtime: &'a Handle,
+}
+
+impl Thread<'_> {
+    /// Sends the objects of batches that never became one. False where nobody takes objects any more.
+    fn replay(&mut self, left: &Left) -> bool {
+        for sequence in left.batches.iter().copied() {
+            let found = match left.read(sequence) {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::error!(sequence, %error, "a file of the journal cannot be read, its samples are lost");
+                    continue;
                 }
-                let sent = sent && seal(&mut worker, objects);
-                gate.set_sealed(version, worker.next_sequence());
-                sent
+            };
+            let Some(object) = self.worker.replay(sequence, found) else { continue };
+            tracing::info!(sequence, samples = object.samples, "sealed what an earlier process had scraped");
+            if !self.send(object) {
+                return false;
             }
-            Next::End => {
-                let sent = seal(&mut worker, objects);
-                return if sent || stopping.is_cancelled() { Ok(()) } else { Err(Error::ObjectsClosed) };
-            }
-        };
-        if !sent {
-            return if stopping.is_cancelled() { Ok(()) } else { Err(Error::ObjectsClosed) };
         }
+        true
+    }
+
+    /// True when the queue of scrapes has ended, false where nobody takes objects any more.
+    fn turn(&mut self) -> bool {
+        loop {
+            let sent = match self.runtime.block_on(self.next()) {
+                Next::Scrape(scrape) => self.take(scrape),
+                Next::Due => self.seal(),
+                Next::JournalLost => {
+                    let sent = self.seal();
+                    self.worker.distrust_journal();
+                    sent
+                }
+                Next::Closing(version) => {
+                    let mut sent = true;
+                    while let (true, Ok(scrape)) = (sent, self.connections.scrapes.try_recv()) {
+                        sent = self.take(scrape);
+                    }
+                    let sent = sent && self.seal();
+                    self.connections.gate.set_sealed(version, self.worker.next_sequence());
+                    sent
+                }
+                Next::End => return self.seal(),
+            };
+            if !sent {
+                return false;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        let due = self.worker.due();
+        let Connections { scrapes, journal, gate, stopping, .. } = &mut self.connections;
+        let Some(journal) = journal else { return next(due, scrapes, gate).await };
+        if journal.was_lost() {
+            return Next::JournalLost;
+        }
+        if journal.is_failing() {
+            // What is in the queue when everything stops still goes into an object.
+            tokio::select! {
+                biased;
+                () = journal.recovered() => {}
+                () = stopping.cancelled() => {}
+                version = gate.closing_to_seal() => return Next::Closing(version),
+            }
+        }
+        tokio::select! {
+            biased;
+            () = journal.failed(), if !stopping.is_cancelled() => Next::JournalLost,
+            next = next(due, scrapes, gate) => next,
+        }
+    }
+
+    /// Takes a scrape and sends what that seals. False where nobody takes objects any more.
+    fn take(&mut self, scrape: Scrape) -> bool {
+        let gate = &self.connections.gate;
+        let is_cut = self.worker.is_cut(scrape.time, gate.ours_until());
+        let tenure = gate.tenure();
+        if is_cut && !self.seal() {
+            return false;
+        }
+        self.worker.set_tenure(tenure);
+        let before = self.worker.open_samples();
+        self.worker.take(scrape, Instant::now());
+        if let Some(journal) = &self.connections.journal
+            && let Some(entry) = self.worker.written_since(before)
+        {
+            journal.append(entry, self.runtime);
+        }
+        !self.worker.is_due(Instant::now()) || self.seal()
+    }
+
+    /// Seals what is open and sends it. False where nobody takes objects any more.
+    fn seal(&mut self) -> bool {
+        self.worker.seal().is_none_or(|object| self.send(object))
+    }
+
+    /// Sends an object. False where nobody takes objects any more; the loss is counted.
+    fn send(&self, object: Object) -> bool {
+        let sent = self.connections.objects.blocking_send(object);
+        if let Err(unsent) = &sent {
+            self.worker.lose(&unsent.0);
+        }
+        sent.is_ok()
     }
 }
 
@@ -71,25 +173,5 @@ async fn next(due: Option<Instant>, scrapes: &mut mpsc::Receiver<Scrape>, gate: 
         scrape = scrapes.recv() => scrape.map_or(Next::End, Next::Scrape),
         version = gate.closing_to_seal() => Next::Closing(version),
         () = is_due => Next::Due,
-    }
-}
-
-/// Takes a scrape and sends what that seals. False where nobody takes objects any more.
-fn take(worker: &mut Worker, scrape: Scrape, gate: &Gate, objects: &mpsc::Sender<Object>) -> bool {
-    let cut = worker.is_cut(scrape.time, gate.ours_until());
-    let sent = !cut || seal(worker, objects);
-    worker.take(scrape, Instant::now());
-    if sent && worker.is_due(Instant::now()) { seal(worker, objects) } else { sent }
-}
-
-/// Seals what is open and sends it. False where nobody takes objects any more; the loss is counted.
-fn seal(worker: &mut Worker, objects: &mpsc::Sender<Object>) -> bool {
-    let Some(object) = worker.seal() else { return true };
-    match objects.blocking_send(object) {
-        Ok(()) => true,
-        Err(unsent) => {
-            worker.lose(&unsent.0);
-            false
-        }
     }
 }

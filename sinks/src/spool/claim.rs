@@ -27,18 +27,15 @@ impl Spool {
 
     /// The name of a new object's file. `None` if it is not ours, which is counted.
     pub(super) fn name(&self, object: &Object) -> Option<Name> {
-        let Object { sequence, samples, crc32, last_scrape, .. } = *object;
-        let undecided = {
-            let mut inner = self.lock();
-            match inner.claim.judge(last_scrape) {
-                Verdict::Ours => None,
-                Verdict::Undecided(tenure) => Some(Undecided { tenure, last_scrape }),
-                Verdict::Theirs => {
-                    inner.pass(sequence);
-                    drop(inner);
-                    self.drop_taken_over(1, samples);
-                    return None;
-                }
+        let Object { sequence, samples, crc32, last_scrape, tenure, .. } = *object;
+        let verdict = self.lock().claim.judge_new(tenure, last_scrape);
+        let undecided = match verdict {
+            Verdict::Ours => None,
+            Verdict::Undecided(tenure) => Some(Undecided { tenure, last_scrape }),
+            Verdict::Theirs => {
+                self.drop_taken_over(1, samples);
+                self.lock().pass(sequence);
+                return None;
             }
         };
         Some(Name { sequence, samples, crc32, undecided })
@@ -50,10 +47,10 @@ impl Spool {
         let _files = self.files.lock().await;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         {
-            let mut inner = self.lock();
-            let claim = inner.claim;
-            let sent = inner.state.in_flight.as_ref().map(|object| object.sequence);
-            for Entry { name, .. } in inner.objects.values() {
+            let mut contents = self.lock();
+            let claim = contents.claim;
+            let sent = contents.state.in_flight.as_ref().map(|object| object.sequence);
+            for Entry { name, .. } in contents.objects.values() {
                 let Some(Undecided { tenure, last_scrape }) = name.undecided else { continue };
                 match claim.judge_again(tenure, last_scrape) {
                     Verdict::Undecided(_) => {}
@@ -62,9 +59,9 @@ impl Spool {
                 }
             }
             for name in &theirs {
-                inner.remove(name.sequence);
+                contents.remove(name.sequence);
             }
-            self.measure(&inner);
+            self.measure(&contents);
         }
         if !theirs.is_empty() {
             let samples = theirs.iter().map(|name| name.samples).sum();

@@ -21,10 +21,32 @@ pub(super) struct State {
     pub writer: String,
     /// Above every sequence number that may have been delivered.
     pub next_sequence: u64,
+    /// Every object below this has come to the spool. Left out by earlier versions, for which it was `next_sequence`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<u64>,
     /// The last key that was given; all later ones are larger.
     pub last_key: Option<String>,
     /// The object that the last key was given to, until another gets one.
     pub in_flight: Option<InFlight>,
+}
+
+impl State {
+    /// Of a new spool, which knows of no number that was ever used.
+    fn new(now: i64) -> Self {
+        let next_sequence = u64::try_from(now).unwrap_or_default();
+        Self { writer: new_writer(), next_sequence, taken: Some(0), last_key: None, in_flight: None }
+    }
+
+    /// Every object below this has come to the spool.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.unwrap_or(self.next_sequence)
+    }
+
+    /// Takes note that every object below `sequence` has come, which the files tell.
+    pub(super) fn rise(&mut self, sequence: u64) {
+        self.taken = Some(self.taken().max(sequence));
+        self.next_sequence = self.next_sequence.max(sequence);
+    }
 }
 
 /// An object that has its key.
@@ -58,6 +80,27 @@ pub(super) enum Read {
     Missing,
     /// Something that cannot be the state; the text says why.
     Damaged(String),
+}
+
+/// The state of an earlier run, or a new one: a damaged one is set aside, and a new writer begins, because who may
+/// have written what is no longer known.
+pub(super) fn open(dir: &Path, now: i64) -> Result<State, Error> {
+    match read(dir)? {
+        Read::State(state) => return Ok(state),
+        Read::Missing => {}
+        Read::Damaged(problem) => {
+            files::set_aside(dir, FILE, files::CORRUPT)
+                .map_err(|e| Error::unusable(dir, "set the damaged state aside", &e))?;
+            tracing::error!(file = FILE, problem, "the spool's state is damaged, a new writer id begins");
+        }
+    }
+    Ok(State::new(now))
+}
+
+/// Ten random characters of `[a-z0-9]`: 3.6e15 ids, so that two spools never share one by chance.
+fn new_writer() -> String {
+    let digit = || char::from_digit(fastrand::u32(..36), 36).unwrap_or('0');
+    std::iter::repeat_with(digit).take(10).collect()
 }
 
 /// Reads the state.

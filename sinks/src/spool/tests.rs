@@ -27,6 +27,7 @@ pub(crate) fn object(sequence: u64) -> Object {
         last_scrape: 0,
         crc32: crc32fast::hash(&bytes),
         bytes,
+        tenure: None,
     }
 }
 
@@ -147,6 +148,61 @@ async fn numbers_are_not_used_again() {
     assert_eq!(spool.writer().next_sequence, first + 10);
     assert_eq!(spool.in_flight().unwrap().sequence, first + 5);
     assert_eq!(dropped(&metrics, DropReason::Rejected), (1, 10));
+}
+
+/// Whoever keeps an object until the spool has it learns so when it is durable, or counted as dropped; not before.
+#[tokio::test]
+async fn it_is_told_which_objects_have_come() {
+    let (parent, metrics) = (tempfile::tempdir().unwrap(), metrics());
+    let dir = parent.path().join("spool");
+    let (spool, lock) = open(&dir, 25, &metrics);
+    let (taken, first) = (spool.taken(), spool.writer().next_sequence);
+    assert_eq!((*taken.borrow(), spool.writer().taken), (0, 0), "nothing has ever come to a new spool");
+    spool.add(&object(first)).await.unwrap();
+    assert_eq!(*taken.borrow(), first + 1);
+    fs::rename(&dir, parent.path().join("gone")).unwrap();
+    spool.add(&object(first + 1)).await.unwrap_err();
+    assert_eq!(*taken.borrow(), first + 1);
+    fs::rename(parent.path().join("gone"), &dir).unwrap();
+    spool.add(&Object { bytes: vec![7; 26].into(), ..object(first + 1) }).await.unwrap();
+    assert_eq!((*taken.borrow(), dropped(&metrics, DropReason::SpoolFull)), (first + 2, (1, 10)));
+    spool.claim(Claim::Lost { tenure: TENURE, ours_until: 0 }).await;
+    spool.add(&object(first + 2)).await.unwrap();
+    assert_eq!((*taken.borrow(), dropped(&metrics, DropReason::TakenOver)), (first + 3, (1, 10)));
+    drop((spool, lock));
+    assert_eq!(*taken.borrow(), first + 3, "it can be asked after the end");
+}
+
+/// A restart must neither ask for an object again that was delivered nor let go of one that never came.
+#[tokio::test]
+async fn what_has_come_is_known_after_a_restart_as_far_as_the_state_is() {
+    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
+    let reopened = || open(dir.path(), 1000, &metrics);
+    let (spool, lock) = reopened();
+    let first = spool.writer().next_sequence;
+    drop((spool, lock));
+    // A new spool beside an old journal, and a crash before anything came out of that.
+    let (spool, lock) = reopened();
+    assert_eq!((spool.writer().taken, spool.writer().next_sequence), (0, first));
+    // The old numbering goes on first.
+    spool.add(&object(7)).await.unwrap();
+    assert_eq!((spool.writer().taken, spool.writer().next_sequence), (8, first));
+    spool.record(InFlight { sequence: 7, key: "k".into(), conflict: false, tenure: None }).await.unwrap();
+    spool.delivered(7).await;
+    drop((spool, lock));
+    let (spool, lock) = reopened();
+    assert_eq!((spool.writer().taken, spool.writer().next_sequence), (8, first));
+    spool.add(&object(first + 4)).await.unwrap();
+    drop((spool, lock));
+    fs::write(dir.path().join("state.json"), "{").unwrap();
+    let (spool, lock) = reopened();
+    assert_eq!((spool.writer().taken, spool.writer().next_sequence), (first + 5, first + 5));
+    drop((spool, lock));
+    // An earlier version knew of no difference.
+    let mut state = state::State { taken: None, ..state::open(dir.path(), NOW).unwrap() };
+    state.next_sequence += 3;
+    state::write(dir.path(), &state).unwrap();
+    assert_eq!(reopened().0.writer().taken, first + 8);
 }
 
 #[tokio::test]
@@ -310,4 +366,37 @@ async fn undecided_objects_wait() {
     spool.record(InFlight { sequence: 3, key: "k".into(), conflict: false, tenure: None }).await.unwrap();
     spool.claim(Claim::Lost { tenure: TENURE, ours_until: 100 }).await;
     assert_eq!(drain(&spool).await, [1, 2, 3]);
+}
+
+/// What comes out of the journal knows in which turn it was scraped. The present claim may not have been made yet, or be
+/// of another turn; neither decides about it.
+#[tokio::test]
+async fn an_object_of_an_earlier_turn_is_judged_by_that_turn() {
+    let later = Tenure { transitions: 5, acquired: TENURE.acquired + 1 };
+    let of_earlier =
+        |sequence, last_scrape| Object { tenure: Some(TENURE), ..scraped(sequence, last_scrape) };
+    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
+    let (spool, lock) = open(dir.path(), 1000, &metrics);
+    spool.add(&of_earlier(1, 100)).await.unwrap();
+    assert_eq!(spool.undecided(), Some(TENURE), "no claim was made");
+    spool.claim(Claim::Holding { tenure: later, ours_until: 1000 }).await;
+    spool.add(&of_earlier(2, 200)).await.unwrap();
+    spool.add(&scraped(3, 999)).await.unwrap();
+    assert_eq!((spool.undecided(), spool.status().objects), (Some(TENURE), 3));
+    drop((spool, lock));
+    let (spool, _lock) = open(dir.path(), 1000, &metrics);
+    spool.claim(Claim::Lost { tenure: TENURE, ours_until: 200 }).await;
+    spool.add(&of_earlier(4, 199)).await.unwrap();
+    spool.add(&of_earlier(5, 200)).await.unwrap();
+    assert_eq!((spool.undecided(), drain(&spool).await), (None, vec![1, 3, 4]));
+    assert_eq!(dropped(&metrics, DropReason::TakenOver), (2, 20));
+}
+
+/// A single agent delivers them all, in whatever turn they were scraped.
+#[tokio::test]
+async fn who_takes_no_turns_delivers_what_was_scraped_in_one() {
+    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
+    let (spool, _lock) = open(dir.path(), 1000, &metrics);
+    spool.add(&Object { tenure: Some(TENURE), ..object(1) }).await.unwrap();
+    assert_eq!(drain(&spool).await, [1]);
 }

@@ -212,7 +212,7 @@ async fn nothing_is_scraped_behind_a_closed_gate() {
     let nothing = tokio::time::timeout(Duration::from_secs(100), pool.scrapes.recv()).await;
     assert!(nothing.is_err(), "{nothing:?}");
     assert_eq!(pool.view.jobs()[0].active.len(), 2, "the targets are known");
-    keeper.open(None);
+    keeper.open(None, None);
     let first = pool.next().await;
     pool.next().await;
     keeper.close(Duration::ZERO);
@@ -224,7 +224,7 @@ async fn nothing_is_scraped_behind_a_closed_gate() {
     assert!(nothing.is_err(), "{nothing:?}");
     // A changed set is taken note of meanwhile.
     pool.groups.send(groups(&["b", "c"])).unwrap();
-    keeper.open(None);
+    keeper.open(None, None);
     let mut instances = [pool.next().await, pool.next().await].map(|s| s.target.instance().to_owned());
     instances.sort();
     assert_eq!(instances, ["b", "c"]);
@@ -240,7 +240,7 @@ async fn what_was_due_since_a_moment_is_made_up_for() {
     let at = Instant::now();
     // Half an interval ago: who was due since then is asked at once, the others when they are due.
     let from = Moment { at: at - Duration::from_secs(5), time: 95_000 };
-    keeper.open(Some(from));
+    keeper.open(Some(from), None);
     let mut late = 0;
     let mut seen = BTreeMap::new();
     for _ in 0..12 {

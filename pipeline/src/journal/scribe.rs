@@ -1,0 +1,168 @@
+//! What a scrape adds to the open batch, as frames: each series once, then numbers only.
+//!
+//! Takes columns of the batch, gives bytes for two files. A series gets its number within the journal when it is first
+//! written; numbers are never given again within a generation, so that what was written stays true while the ids of the
+//! series table change hands. A new generation begins, at a seal, when most of the numbers are not in use any more.
+
+use super::frame::{self, HEADER};
+use super::number::{push, push_signed};
+use crate::model::object::Tenure;
+use crate::model::sample::{Batch, SeriesId, SeriesTable};
+
+/// Marks a series that has no number yet.
+const NONE: u32 = u32::MAX;
+/// Numbers out of use for which no new generation is begun: some megabytes on disk.
+const WASTE_MIN: u32 = 65_536;
+
+/// What one scrape added, ready to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// The sequence number of the object that the batch will become.
+    pub(crate) sequence: u64,
+    /// Which file of series the numbers belong to.
+    pub(crate) generation: u32,
+    /// A frame with the series that were not written yet; empty if there are none.
+    pub(crate) series: Vec<u8>,
+    /// A frame with the samples.
+    pub(crate) samples: Vec<u8>,
+}
+
+impl Entry {
+    /// Bytes in all.
+    pub(crate) fn bytes(&self) -> usize {
+        self.series.len() + self.samples.len()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Scribe {
+    generation: u32,
+    /// By id.
+    numbers: Vec<u32>,
+    /// The next number, which is how many were given in this generation.
+    next: u32,
+    /// How many of them are in use.
+    live: u32,
+}
+
+impl Scribe {
+    /// A scribe whose first generation is this one.
+    pub(crate) fn new(generation: u32) -> Self {
+        Self { generation, numbers: Vec::new(), next: 0, live: 0 }
+    }
+
+    /// What the batch holds from its sample `from` on. All before has to have been written.
+    pub(crate) fn write(&mut self, batch: &Batch, from: usize, table: &SeriesTable, sequence: u64) -> Entry {
+        let mut series = Vec::new();
+        let first = self.next;
+        let ids = batch.series().get(from..).unwrap_or_default();
+        let mut runs = Vec::new();
+        self.write_runs(ids, table, &mut series, &mut runs);
+        frame::finish(&mut series, HEADER, first, self.next - first);
+        let mut samples = Vec::with_capacity(64 + runs.len() + ids.len() * 8);
+        let start = frame::begin(&mut samples);
+        push(u64::from(self.generation), &mut samples);
+        push(u64::from(self.next), &mut samples);
+        push_signed(batch.last_scrape, &mut samples);
+        samples.push(u8::from(batch.tenure.is_some()));
+        if let Some(Tenure { transitions, acquired }) = batch.tenure {
+            push_signed(transitions, &mut samples);
+            push_signed(acquired, &mut samples);
+        }
+        samples.extend_from_slice(&runs);
+        write_times(batch, from, &mut samples);
+        for value in batch.values().get(from..).unwrap_or_default() {
+            samples.extend_from_slice(&value.to_le_bytes());
+        }
+        // A batch has at most some millions of rows (`batch.max_rows`) and those of one scrape.
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        frame::finish(&mut samples, start, count(from), count(ids.len()));
+        Entry { sequence, generation: self.generation, series, samples }
+    }
+
+    /// Writes the numbers of the series, as runs of consecutive ones: length, and the distance of the first from the end of
+    /// the run before. A target's series mostly follow each other, since they got their numbers in the same order.
+    fn write_runs(
+        &mut self,
+        ids: &[SeriesId],
+        table: &SeriesTable,
+        series: &mut Vec<u8>,
+        runs: &mut Vec<u8>,
+    ) {
+        let (mut start, mut length, mut expected) = (0_u32, 0_u32, 0_u32);
+        let mut end_run = |start: u32, length: u32| {
+            if length > 0 {
+                push(u64::from(length), runs);
+                push_signed(i64::from(start) - i64::from(expected), runs);
+                expected = start + length;
+            }
+        };
+        for id in ids {
+            let number = match self.numbers.get(id.0 as usize) {
+                Some(number) if *number != NONE => *number,
+                _ => self.define(*id, table, series),
+            };
+            if number == start + length {
+                length += 1;
+            } else {
+                end_run(start, length);
+                (start, length) = (number, 1);
+            }
+        }
+        end_run(start, length);
+    }
+
+    /// Gives a series its number and writes what it is.
+    fn define(&mut self, id: SeriesId, table: &SeriesTable, out: &mut Vec<u8>) -> u32 {
+        if out.is_empty() {
+            frame::begin(out);
+        }
+        let at = id.0 as usize;
+        if self.numbers.len() <= at {
+            self.numbers.resize(table.slots().max(at + 1), NONE);
+        }
+        let number = self.next;
+        if let (Some(place), Some(series)) = (self.numbers.get_mut(at), table.get(id)) {
+            *place = number;
+            out.push(series.metric_type.code());
+            let labels = series.labels.as_bytes();
+            push(labels.len() as u64, out);
+            out.extend_from_slice(labels);
+        }
+        self.next += 1;
+        self.live += 1;
+        number
+    }
+
+    /// Forgets series whose ids are about to be given to others; call it when no batch is open. Begins a new generation
+    /// where most numbers are out of use.
+    pub(crate) fn sealed(&mut self, freed: &[SeriesId]) {
+        for id in freed {
+            if let Some(number) = self.numbers.get_mut(id.0 as usize).filter(|number| **number != NONE) {
+                *number = NONE;
+                self.live -= 1;
+            }
+        }
+        if self.next > self.live.saturating_mul(2).saturating_add(WASTE_MIN) {
+            self.begin_generation();
+        }
+    }
+
+    /// Writes every series again from here on, to another file.
+    pub(crate) fn begin_generation(&mut self) {
+        self.numbers.fill(NONE);
+        (self.next, self.live) = (0, 0);
+        self.generation = self.generation.saturating_add(1);
+    }
+}
+
+/// Writes the timestamps: runs of equal ones, each with its distance from the one before, the first from the scrape's time.
+fn write_times(batch: &Batch, from: usize, out: &mut Vec<u8>) {
+    let mut before = batch.last_scrape;
+    for (length, time) in batch.times_since(from) {
+        push(length as u64, out);
+        push_signed(time.wrapping_sub(before), out);
+        before = time;
+    }
+}
