@@ -20,6 +20,9 @@ mod signals;
 pub mod targets;
 pub mod telemetry;
 
+#[cfg(any(test, fuzzing))]
+pub use config::fuzz;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -8,15 +8,12 @@ use std::hash::{BuildHasher, RandomState};
 use hashbrown::HashTable;
 
 use crate::Limits;
-use crate::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
+use crate::model::labels::{CLUSTER_ID, Labels, LabelsBuilder, METRIC_NAME};
 use crate::model::sample::{
     Batch, Exposed, NO_TIMESTAMP, Parsed, Refusal, Series, SeriesId, SeriesTable, Slot,
 };
 use crate::model::scrape::ScrapeError;
 use crate::model::target::Target;
-
-/// Prefix of an exposed label that the target has too (Prometheus, `honor_labels`).
-const EXPORTED: &str = "exported_";
 
 /// All series that a target exposed in its last two scrapes.
 #[derive(Debug)]
@@ -214,21 +211,17 @@ impl TargetSeries {
 }
 
 /// Merges the target's labels into a series' as Prometheus does: `honor_labels` lets the exposed one win, otherwise it is
-/// renamed `exported_...`.
+/// renamed `exported_...`. The cluster's name is never an exporter's to give.
 fn attach(labels: &mut LabelsBuilder, empty: &[String], target: &Target) {
+    let is_targets = |name: &str| target.labels.get(name).is_some();
+    labels.give_way(CLUSTER_ID, is_targets);
     for (name, value) in target.labels.iter() {
-        let exposed = labels.get(name);
-        if exposed.is_empty() {
+        if labels.get(name).is_empty() {
             if !(target.job.honor_labels && empty.iter().any(|n| n == name)) {
                 labels.set(name, value);
             }
         } else if !target.job.honor_labels {
-            let exposed = exposed.to_owned();
-            let mut renamed = format!("{EXPORTED}{name}");
-            while !labels.get(&renamed).is_empty() || target.labels.get(&renamed).is_some() {
-                renamed.insert_str(0, EXPORTED);
-            }
-            labels.set(&renamed, &exposed);
+            labels.give_way(name, is_targets);
             labels.set(name, value);
         }
     }

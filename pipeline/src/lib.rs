@@ -42,6 +42,8 @@ pub mod journal;
 // Beside the road.
 mod clock;
 mod dry_run;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod gate;
 mod limits;
 mod metrics;
@@ -63,7 +65,7 @@ pub use metrics::Metrics;
 
 use discovery::Discovery;
 use encode::Encoder;
-use model::labels::{Labels, LabelsBuilder};
+use model::labels::{CLUSTER_ID, Labels, LabelsBuilder};
 use model::object::{Object, Tenure, Writer};
 use model::scrape::Scrape;
 use scrape::{GlobalConfig, Pool, Render, ResolvedJob, ScrapeConfig, Sharding, TargetsView};
@@ -71,9 +73,6 @@ use worker::{Connections, Settings, Worker};
 
 /// Scrapes that wait for the worker. Their bodies are bounded by `limits.max_body_bytes`.
 const SCRAPES_MAX: usize = 256;
-
-/// The label, and column, that tells clusters apart.
-const CLUSTER_ID: &str = "cluster_id";
 
 /// The sections of the configuration that the pipeline obeys.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

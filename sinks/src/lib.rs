@@ -10,6 +10,8 @@
 mod blocking;
 mod clock;
 pub mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod key;
 pub mod metrics;
 mod probe;

@@ -7,6 +7,8 @@
 mod claim;
 mod contents;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;

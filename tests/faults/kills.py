@@ -37,6 +37,8 @@ DISK = [
 ]
 # Moments of requests, by the proxies: see proxy.py.
 NETWORK = [(server, moment) for server in ("S3", "Cedana API") for moment in ("request", "part", "body", "stored", "answered")]
+# Of these, what may happen once in a life, early.
+ONCE = {"create a journal of series", "write a journal of series", "sync a journal of series", "connect"}
 # How many lives share a world before its ledger.
 LIVES = 12
 # A life is let live this long for its moment to come.
@@ -57,14 +59,22 @@ class Moment:
 class DiskMoment(Moment):
     """Before or after a system call."""
 
-    def __init__(self, name, calls, path, side, nth, power):
-        super().__init__(f"{side} {name}, {nth}." + (", power lost" if power else ""))
+    def __init__(self, name, calls, path, side, nth, power, armed):
+        """`armed` is how many seconds pass before calls count."""
+        super().__init__(f"{side} {name}, {nth}." + (f" after {armed:.1f} s" if armed else "") + (", power lost" if power else ""))
         self.trace = ["--calls", calls, "--path", path, "--nth", str(nth), "--then", f"kill-{side}"]
         self.power = power
+        self.armed = armed
 
     def end(self, world):
-        trace = [*self.trace, *(["--lose-power", str(world.spool)] if self.power else [])]
+        flag = world.work / "armed"
+        flag.unlink(missing_ok=True)
+        trace = [*self.trace, "--while", str(flag), *(["--lose-power", str(world.spool)] if self.power else [])]
+        if not self.armed:
+            flag.touch()
         life = world.start(trace)
+        time.sleep(self.armed)
+        flag.touch()
         came = life.wait_end(LIFE_SECONDS)
         if not came:
             life.kill()
@@ -122,15 +132,21 @@ class RandomMoment(Moment):
         return came and life.moment() is not None
 
 
+def disk_moment(chance, name, calls, path, side, early):
+    """An early one comes while what the last life left is replayed; a late one when there are answers that must be kept."""
+    # What happens once in a life happens early.
+    early = early or name in ONCE
+    armed, nth = (0, chance.randint(1, 2)) if early else (chance.uniform(1.8, 2.8), chance.randint(1, 3))
+    nth = 1 if name in ONCE else nth
+    return DiskMoment(name, calls, path, side, nth, chance.random() < 0.5, armed)
+
+
 def named(chance):
     """Every named moment, before and after; early ones, which come during a replay, and later ones in turn."""
     moments = []
     for index, (name, calls, path) in enumerate(DISK):
         for side in ("before", "after"):
-            # What happens once at most in a life is met the first time.
-            early = (index + (side == "after")) % 2 == 0
-            nth = 1 if early or "series" in name else chance.randint(2, 5)
-            moments.append(DiskMoment(name, calls, path, side, nth, chance.random() < 0.5))
+            moments.append(disk_moment(chance, name, calls, path, side, (index + (side == "after")) % 2 == 0))
     for server, moment in NETWORK:
         moments.append(NetworkMoment(server, moment, 1 if server != "S3" else chance.randint(1, 4)))
     return moments
@@ -145,9 +161,7 @@ def at_random(chance, count):
         elif chance.random() < 0.3:
             moments.append(NetworkMoment("S3", chance.choice(NETWORK)[1], chance.randint(1, 8)))
         else:
-            name, calls, path = chance.choice(DISK)
-            side, nth = chance.choice(("before", "after")), 1 if "series" in name else chance.randint(1, 9)
-            moments.append(DiskMoment(name, calls, path, side, nth, chance.random() < 0.5))
+            moments.append(disk_moment(chance, *chance.choice(DISK), chance.choice(("before", "after")), chance.random() < 0.5))
     return moments
 
 

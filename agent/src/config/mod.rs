@@ -7,6 +7,8 @@ mod complaint;
 mod decode;
 mod environment;
 mod expand;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod keys;
 mod problem;
 mod reveal;

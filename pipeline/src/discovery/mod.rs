@@ -8,6 +8,8 @@ mod delay;
 mod dns;
 mod file;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod http;
 mod kubernetes;
 mod list;

@@ -9,6 +9,12 @@ use std::fmt;
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
 
+/// The label, and column, that tells clusters apart. It is the agent's own: nobody else's word is taken for it.
+pub const CLUSTER_ID: &str = "cluster_id";
+
+/// Prefix of a label that had to give up its name (Prometheus, `honor_labels`).
+const EXPORTED: &str = "exported_";
+
 /// An immutable label set, sorted by name, without empty values.
 ///
 /// One allocation however many labels: each name and value stands there after its length, which takes one byte below 128
@@ -173,6 +179,20 @@ impl LabelsBuilder {
         if let Ok(at) = self.find(name) {
             self.spare.push(self.pairs.remove(at));
         }
+    }
+
+    /// Renames `name`, if it is there, to `exported_` and its name; more often, where that name is had or `taken`.
+    pub fn give_way(&mut self, name: &str, taken: impl Fn(&str) -> bool) {
+        let value = self.get(name).to_owned();
+        if value.is_empty() {
+            return;
+        }
+        let mut renamed = format!("{EXPORTED}{name}");
+        while !self.get(&renamed).is_empty() || taken(&renamed) {
+            renamed.insert_str(0, EXPORTED);
+        }
+        self.remove(name);
+        self.set(&renamed, &value);
     }
 
     /// Keeps only the labels that `keep(name, value)` accepts.

@@ -12,7 +12,7 @@ use std::time;
 use url::Url;
 
 use super::job::ResolvedJob;
-use crate::model::labels::{Labels, LabelsBuilder};
+use crate::model::labels::{CLUSTER_ID, Labels, LabelsBuilder};
 use crate::model::target::{Discovered, Target, TargetGroup, TargetSet};
 use crate::model::units::Duration;
 
@@ -231,6 +231,8 @@ fn populate(job: &ResolvedJob, labels: &mut LabelsBuilder) -> Result<Option<Popu
         labels.set("instance", &address);
     }
     labels.retain(|name, _| !name.starts_with(INTERNAL_PREFIX));
+    // A rule that copies what others wrote, such as the labels of a pod, does not move a target to another cluster.
+    labels.give_way(CLUSTER_ID, |_| false);
     Ok(Some(Populated { labels: labels.build(), url, interval, timeout }))
 }
 

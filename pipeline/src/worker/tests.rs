@@ -108,6 +108,36 @@ fn a_sample_gets_the_targets_and_the_external_labels() {
     assert_eq!(bench.report("scrape_series_added"), 0.0);
 }
 
+/// Whatever an exporter says, its samples are those of this cluster; only the operator's rules may say otherwise.
+#[test]
+fn no_exporter_names_the_cluster() {
+    let check = |honor_labels: bool, relabel: &str, body: &str, expected: &str| {
+        let metric_relabel = rules(relabel);
+        let mut bench = bench(Job { honor_labels, metric_relabel, ..plain() });
+        bench.scrape(TIME, body);
+        let rest = r#"instance="a:1",job="j",zone="z""#;
+        assert_eq!(
+            bench.samples(),
+            [format!("{{__name__=\"m\",{expected},{rest}}} 1 @0")],
+            "{honor_labels} {body}"
+        );
+        let reports = bench.all().into_iter().filter(|sample| sample.contains("\"up\""));
+        assert!(reports.into_iter().all(|sample| sample.contains(r#"cluster_id="c1""#)));
+    };
+    let own = r#"cluster_id="c1""#;
+    for honor_labels in [false, true] {
+        let renamed = format!(r#"{own},exported_cluster_id="c2""#);
+        check(honor_labels, "[]", "m{cluster_id=\"c2\"} 1\n", &renamed);
+        let both = format!(r#"{own},exported_cluster_id="x",exported_exported_cluster_id="c2""#);
+        check(honor_labels, "[]", "m{cluster_id=\"c2\",exported_cluster_id=\"x\"} 1\n", &both);
+        check(honor_labels, "[]", "m{cluster_id=\"\"} 1\n", own);
+        check(honor_labels, "[{regex: cluster_id, action: labeldrop}]", "m 1\n", own);
+        let moved = "[{source_labels: [exported_cluster_id], target_label: cluster_id}]";
+        let by_rule = r#"cluster_id="c2",exported_cluster_id="c2""#;
+        check(honor_labels, moved, "m{cluster_id=\"c2\"} 1\n", by_rule);
+    }
+}
+
 #[test]
 fn exposed_labels_that_the_target_has_too() {
     let check = |honor_labels: bool, body: &str, expected: &str| {

@@ -9,6 +9,8 @@ mod classify;
 mod client;
 mod config;
 pub mod credentials;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod server_time;
 #[cfg(test)]
 mod tests;

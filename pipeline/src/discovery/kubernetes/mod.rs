@@ -7,6 +7,8 @@ mod attached;
 mod config;
 mod endpoints;
 mod endpointslice;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod groups;
 mod ingress;
 mod labels;

@@ -42,6 +42,11 @@ fn defaults_relabelling_and_url() {
     let path = format!("{a}, metrics_path: /probe, params: {{'match[]': [up, b c], z: [1]}}");
     let url = "http://a:9100/probe?match%5B%5D=up&match%5B%5D=b+c&z=1";
     check(&path, &[("job", "test"), ("instance", "a:9100")], url);
+    // The cluster is not a target's to name.
+    let other = "static_configs: [{targets: ['a:1'], labels: {__meta_pod_label_cluster_id: b}}], \
+                 relabel_configs: [{regex: __meta_pod_label_(.+), action: labelmap}]";
+    let labels = [("job", "test"), ("instance", "a:1"), ("exported_cluster_id", "b")];
+    check(other, &labels, "http://a:1/metrics");
     // Labels of the group; job and instance may be set there.
     let own = "static_configs: [{targets: ['a:1'], labels: {job: b, instance: c, env: d, __internal: e}}]";
     check(own, &[("job", "b"), ("instance", "c"), ("env", "d")], "http://a:1/metrics");

@@ -198,7 +198,7 @@ fn remedy(status: u16) -> &'static str {
 }
 
 /// Reads and checks an answer. Messages name fields and never their values.
-fn read(body: &[u8], now: i64) -> Result<Grant, String> {
+pub(in crate::s3) fn read(body: &[u8], now: i64) -> Result<Grant, String> {
     let answer: Answer = serde_json::from_slice(body).map_err(|e| describe(body, &e))?;
     answer.grant(now)
 }

@@ -8,6 +8,9 @@ mod cedana;
 mod config;
 mod held;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use cedana::read as read_answer;
+
 use std::fmt;
 
 use aws_sdk_s3::config::SharedHttpClient;
