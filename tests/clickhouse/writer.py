@@ -20,8 +20,10 @@ EXPORTERS = 4
 KILL_COSTS = 1.5
 
 # What would say that samples were lost, or that uploading has stopped.
-DROPPED = ("agent_samples_dropped_total", "agent_spool_dropped_samples_total", "agent_lines_bad_total", "agent_journal_errors_total",
-           "agent_upload_stopped")
+DROPPED = (
+    "agent_samples_dropped_total", "agent_spool_dropped_samples_total", "agent_lines_bad_total", "agent_journal_errors_total",
+    "agent_upload_stopped",
+)
 
 CONFIG = """global:
   scrape_interval: {interval}s
