@@ -13,6 +13,8 @@
 
 mod disk;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod left;
 mod metrics;
 mod number;

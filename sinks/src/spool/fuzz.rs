@@ -112,7 +112,11 @@ fn put(dir: &Path, file: &[u8]) {
             let name = files::Name { sequence, samples, crc32: crc32fast::hash(content), undecided: None };
             drop(fs::write(dir.join(name.text()), content));
         }
-        _ if name.is_empty() || name.len() > 200 || name.contains(['/', '\0']) || name == ".." || name == "." => {}
+        _ if name.is_empty()
+            || name.len() > 200
+            || name.contains(['/', '\0'])
+            || name == ".."
+            || name == "." => {}
         _ => drop(fs::write(dir.join(name), content)),
     }
 }

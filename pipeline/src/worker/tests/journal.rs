@@ -30,7 +30,8 @@ impl Life {
     fn start(dir: &Path, taken: u64, max_rows: u64) -> Self {
         let Bench { mut worker, metrics, target } = bench(plain());
         let registry = Registry::new();
-        let config = journal::Config { commit_interval: crate::model::units::Duration(Duration::from_millis(1)) };
+        let config =
+            journal::Config { commit_interval: crate::model::units::Duration(Duration::from_millis(1)) };
         let journal_metrics = Arc::new(journal::Metrics::new(&registry).unwrap());
         let Opened { left, journal, disk } =
             journal::open(dir, &config, taken, Arc::clone(&journal_metrics)).unwrap();
