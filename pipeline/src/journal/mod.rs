@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::model::units::Duration;
@@ -126,15 +125,24 @@ pub(crate) struct Journal {
 pub type Problem = watch::Receiver<Option<String>>;
 
 impl Journal {
-    /// Gives an entry to the disk. Blocks while too much waits for it.
-    pub(crate) fn append(&self, entry: Entry, runtime: &Handle) {
+    /// Gives an entry to the disk; waits while too much is on its way there. Gives up where the disk refuses, because then the
+    /// batch is about to become an object.
+    pub(crate) async fn append(&self, entry: Entry) {
         let bytes = u32::try_from(entry.bytes()).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes.min(PENDING_BYTES_MAX));
-        // The semaphore is never closed.
-        let room = runtime.block_on(room).ok();
-        self.metrics.pending_bytes.add(i64::from(bytes));
-        // Without the thread, which ends after the worker only, there is nothing to be done here.
-        let _ = self.entries.blocking_send(Pending { entry, _room: room });
+        let send = async {
+            let room = Arc::clone(&self.room).acquire_many_owned(bytes.min(PENDING_BYTES_MAX));
+            // The semaphore is never closed, and the thread that receives ends after the worker only.
+            let pending = Pending { entry, _room: room.await.ok() };
+            if let Ok(place) = self.entries.reserve().await {
+                self.metrics.pending_bytes.add(i64::from(bytes));
+                place.send(pending);
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.failed() => {}
+            () = send => {}
+        }
     }
 
     /// Whether what was written since the last time may be lost, because the disk failed in between.

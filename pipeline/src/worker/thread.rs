@@ -3,7 +3,7 @@
 //! Blocks where the second queue is full, which is what holds the first one back. Has everything that is added to the open
 //! batch written to the journal; where its disk refuses, it seals what is open and takes nothing until the disk recovers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -15,6 +15,9 @@ use crate::gate::Gate;
 use crate::journal::{Journal, Left};
 use crate::model::object::Object;
 use crate::model::scrape::Scrape;
+
+/// How long the journal may keep a scrape waiting once everything stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the thread is connected to.
 pub(crate) struct Connections {
@@ -138,10 +141,22 @@ impl Thread<'_> {
         self.worker.set_tenure(tenure);
         let before = self.worker.open_samples();
         self.worker.take(scrape, Instant::now());
-        if let Some(journal) = &self.connections.journal
+        let Connections { journal, stopping, .. } = &self.connections;
+        if let Some(journal) = journal.as_ref().filter(|journal| !journal.is_failing())
             && let Some(entry) = self.worker.written_since(before)
         {
-            journal.append(entry, self.runtime);
+            // At the end a disk that hangs must not keep the batch from becoming an object.
+            let patience = async {
+                stopping.cancelled().await;
+                tokio::time::sleep(STOP_PATIENCE).await;
+            };
+            self.runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = journal.append(entry) => {}
+                    () = patience => {}
+                }
+            });
         }
         !self.worker.is_due(Instant::now()) || self.seal()
     }
