@@ -144,7 +144,7 @@ def fill(path):
 def full_of_objects(suite, name):
     """S3 is away until objects fill the disk; what frees it again is that S3 comes back, and nothing else."""
     place = mount(suite, name, "6m")
-    world = World(suite, name, targets=40, series=0, wide=600, max_age="1s", spool=place / "spool")
+    world = World(suite, name, targets=40, series=0, wide=150, interval="250ms", max_age="1s", spool=place / "spool")
     life = world.start()
     world.delivered(1)
     world.unavailable()
