@@ -21,6 +21,7 @@ mod number;
 mod read;
 mod scribe;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,6 +90,10 @@ pub(crate) struct Opened {
 pub(crate) fn open(dir: &Path, config: &Config, taken: u64, metrics: Arc<Metrics>) -> Result<Opened, Error> {
     let failed = |action, problem| Error { action, path: dir.to_owned(), problem };
     std::fs::create_dir_all(dir).map_err(|e| failed("make the directory", e))?;
+    // A directory whose own name is not durable keeps nothing.
+    if let Some(parent) = dir.parent() {
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(|e| failed("sync what is above", e))?;
+    }
     let left = Left::find(dir, taken).map_err(|e| failed("list the files", e))?;
     let (sender, entries) = mpsc::channel(ENTRIES_MAX);
     let (sender_of_problem, problem) = watch::channel(None);
