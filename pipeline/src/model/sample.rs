@@ -151,10 +151,10 @@ impl SeriesTable {
         held as u64 >= series_max || self.label_bytes >= series_max.saturating_mul(LABEL_BYTES)
     }
 
-    /// Whether half of the room is taken by series that are gone: sealing the open batch frees it.
+    /// Whether a quarter of the room is taken by series that are gone: sealing the open batch frees it.
     #[must_use]
     pub fn is_stale(&self, series_max: u64) -> bool {
-        self.dead.len() as u64 > series_max / 2
+        self.dead.len() as u64 > series_max / 4
     }
 
     /// Frees a series that no batch has named.

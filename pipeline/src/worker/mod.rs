@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     external: Labels,
     next_sequence: u64,
     secret: Secret,
+    /// Whether series that are gone keep others out.
+    crowded: bool,
     /// Lines that all targets together remember.
     lines: Arc<Lines>,
     table: SeriesTable,
@@ -75,6 +77,7 @@ impl Worker {
             external: settings.external,
             next_sequence: settings.next_sequence,
             secret: Secret::random(),
+            crowded: false,
             lines,
             table: SeriesTable::default(),
             targets: HashMap::new(),
@@ -169,7 +172,7 @@ impl Worker {
 
     /// Whether the open batch has to become an object.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.batcher.is_due(now) || self.table.is_stale(self.limits.max_series)
+        self.batcher.is_due(now) || self.crowded || self.table.is_stale(self.limits.max_series)
     }
 
     /// When it has to at the latest.
@@ -243,7 +246,7 @@ impl Worker {
         time: i64,
         report: &mut Report,
     ) -> (Reading, Result<(), ScrapeError>) {
-        let Self { limits, external, table, metrics, parsed, batcher, .. } = self;
+        let Self { limits, external, table, metrics, parsed, batcher, crowded, .. } = self;
         let TargetState { lines, series, .. } = state;
         let samples_max = match target.job.limits.samples {
             0 => batcher.scrape_max(),
@@ -269,7 +272,8 @@ impl Worker {
             let is_full = table.is_full(limits.max_series);
             series.roll_back(table);
             if is_full {
-                // All may be those of before, which would keep out those of now for ever.
+                // All may be those of before, which would keep out those of now for ever. An object makes room.
+                *crowded |= series.len() > 0;
                 series.clear(table);
             }
             lines.clear();
@@ -303,6 +307,7 @@ impl Worker {
             alive
         });
         let freed = table.sweep();
+        self.crowded = false;
         self.encoder.forget(&freed);
         if let Some(scribe) = &mut self.scribe {
             scribe.sealed(&freed);

@@ -243,6 +243,8 @@ fn all_series_together_are_bounded() {
     assert_eq!(bench.health(), Health::Up);
     bench.scrape(TIME + 1, "a 1\nb 1\nc 1\n");
     assert!(matches!(bench.health(), Health::Down(error) if error.contains("limits.max_series")));
+    assert!(bench.worker.is_due(Instant::now()), "what is gone makes room with the next object");
+    bench.worker.seal();
     bench.scrape(TIME + 2, "a 1\nb 1\n");
     assert_eq!((bench.health(), bench.worker.table.len()), (Health::Up, 8));
 }
