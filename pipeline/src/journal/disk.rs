@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::left::{SAMPLES, SERIES, file};
 use super::{Entry, Left, Metrics, Pending};
+use crate::clock;
 
 /// How long to wait before a disk that refused is asked again; it doubles up to the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -175,16 +176,10 @@ impl Disk {
 
     async fn next(&mut self, taken: &mut watch::Receiver<u64>) -> Next {
         let due = self.due();
-        let is_due = async {
-            match due {
-                Some(due) => tokio::time::sleep_until(due.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             pending = self.entries.recv() => pending.map_or(Next::End, Next::Entry),
-            () = is_due => Next::Commit,
+            () = clock::until(due) => Next::Commit,
             () = changed(taken) => Next::Taken,
         }
     }

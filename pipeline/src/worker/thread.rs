@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::Error;
+use crate::clock;
 use crate::gate::Gate;
 use crate::journal::{Journal, Left};
 use crate::model::object::Object;
@@ -175,16 +176,10 @@ impl Thread<'_> {
 }
 
 async fn next(due: Option<Instant>, scrapes: &mut mpsc::Receiver<Scrape>, gate: &mut Gate) -> Next {
-    let is_due = async {
-        match due {
-            Some(due) => tokio::time::sleep_until(due.into()).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         biased;
         scrape = scrapes.recv() => scrape.map_or(Next::End, Next::Scrape),
         version = gate.closing_to_seal() => Next::Closing(version),
-        () = is_due => Next::Due,
+        () = clock::until(due) => Next::Due,
     }
 }

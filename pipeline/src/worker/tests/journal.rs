@@ -75,6 +75,15 @@ impl Life {
         until(|| self.journal.commits.get() > commits || commits > 0).await;
     }
 
+    /// Scrapes all bodies; gives the directory as a kill would leave it then.
+    async fn kill(&self, dir: &Path) -> tempfile::TempDir {
+        for (scrape, body) in BODIES.iter().enumerate() {
+            self.scrape(TIME + scrape as i64 * 1_000, body).await;
+        }
+        self.committed(BODIES.len() as u64).await;
+        killed(dir)
+    }
+
     async fn end(mut self) -> Vec<Object> {
         self.stopping.cancel();
         drop(self.scrapes);
@@ -122,11 +131,7 @@ const BODIES: [&str; 3] =
 async fn what_a_kill_leaves_becomes_the_same_object() {
     let dir = tempfile::tempdir().unwrap();
     let life = Life::start(dir.path(), 7, 1_000);
-    for (scrape, body) in BODIES.iter().enumerate() {
-        life.scrape(TIME + scrape as i64 * 1_000, body).await;
-    }
-    life.committed(3).await;
-    let copy = killed(dir.path());
+    let copy = life.kill(dir.path()).await;
     let sealed = life.end().await;
     assert_eq!(sealed.len(), 1);
     assert_eq!(names(dir.path()), ["0000000000.series"], "the object has come");
@@ -163,11 +168,7 @@ async fn several_batches_under_way_come_back_in_order_and_by_their_numbers() {
     let dir = tempfile::tempdir().unwrap();
     // Each scrape is a batch.
     let life = Life::start(dir.path(), 7, 1);
-    for (scrape, body) in BODIES.iter().enumerate() {
-        life.scrape(TIME + scrape as i64 * 1_000, body).await;
-    }
-    life.committed(3).await;
-    let copy = killed(dir.path());
+    let copy = life.kill(dir.path()).await;
     let sealed = life.end().await;
     let again = Life::start(copy.path(), 7, 1);
     assert_eq!(again.end().await, sealed);
@@ -178,11 +179,7 @@ async fn several_batches_under_way_come_back_in_order_and_by_their_numbers() {
 async fn a_damaged_scrape_is_counted_and_kept_aside_and_the_others_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let life = Life::start(dir.path(), 7, 1_000);
-    for (scrape, body) in BODIES.iter().enumerate() {
-        life.scrape(TIME + scrape as i64 * 1_000, body).await;
-    }
-    life.committed(3).await;
-    let copy = killed(dir.path());
+    let copy = life.kill(dir.path()).await;
     let whole = life.end().await[0].samples;
     let file = copy.path().join("0000000007.samples");
     let mut bytes = fs::read(&file).unwrap();
