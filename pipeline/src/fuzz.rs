@@ -10,8 +10,8 @@ use bytes::Bytes;
 use prometheus::Registry;
 
 pub use crate::discovery::fuzz::{lists, watch};
-pub use crate::journal::fuzz::journal;
 use crate::encode::{self, Compression, Encoder};
+pub use crate::journal::fuzz::journal;
 use crate::metrics::{Metrics, reason};
 use crate::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use crate::model::sample::SeriesTable;

@@ -43,6 +43,10 @@ INPUT_SECONDS = 20
 MEMORY_MB = 1024
 INPUTS_KEPT_MAX = 60
 
+# What libFuzzer says at the end: executions, edges, features, new inputs, MiB at most.
+FIGURES = (r"stat::number_of_executed_units:\s*(\d+)", r" cov: (\d+)", r" ft: (\d+)", r"stat::new_units_added:\s*(\d+)",
+           r"stat::peak_rss_mb:\s*(\d+)")
+
 
 def build():
     """The program, with counters in the crates of this workspace and the others' as the release build has them."""
@@ -83,11 +87,8 @@ def run(program, name, seconds):
         except subprocess.TimeoutExpired:
             code = "no end"
     text = log.read_text(errors="replace")
-    figures = (f"{number(r'stat::number_of_executed_units:\s*(\d+)', text):>10} executions"
-               f" {number(r' cov: (\d+)', text):>6} edges"
-               f" {number(r' ft: (\d+)', text):>6} features"
-               f" {number(r'stat::new_units_added:\s*(\d+)', text):>5} new inputs"
-               f" {number(r'stat::peak_rss_mb:\s*(\d+)', text):>4} MiB")
+    runs, edges, features, new, memory = (number(pattern, text) for pattern in FIGURES)
+    figures = f"{runs:>10} executions {edges:>6} edges {features:>6} features {new:>5} new inputs {memory:>4} MiB"
     if code == 0:
         return True, f"{name:<14}{figures}"
     print(text[-6000:], file=sys.stderr)

@@ -150,7 +150,7 @@ impl Journal {
         }
     }
 
-    /// Whether what was written since the last time may be lost, because the disk failed in between.
+    /// Whether something that was written has not come to the disk since the last time, and may have been forgotten.
     pub(crate) fn was_lost(&self) -> bool {
         self.is_lost.load(Ordering::Acquire) && self.is_lost.swap(false, Ordering::AcqRel)
     }
@@ -158,11 +158,6 @@ impl Journal {
     /// Whether the disk refuses at the moment.
     pub(crate) fn is_failing(&self) -> bool {
         self.problem.borrow().is_some()
-    }
-
-    /// Waits until the disk takes entries again.
-    pub(crate) async fn recovered(&self) {
-        let _ = self.problem().wait_for(Option::is_none).await;
     }
 
     /// Waits until the disk refuses.

@@ -2,6 +2,7 @@
 
 mod config;
 mod fetch;
+mod hostile;
 mod limits;
 mod pool;
 mod targets;
