@@ -10,8 +10,8 @@ use bytes::Bytes;
 use prometheus::Registry;
 
 pub use crate::discovery::fuzz::{lists, watch};
-pub use crate::journal::fuzz::journal;
 use crate::encode::{self, Compression, Encoder};
+pub use crate::journal::fuzz::journal;
 use crate::metrics::{Metrics, reason};
 use crate::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use crate::model::sample::SeriesTable;
@@ -57,15 +57,19 @@ fn job(bits: u8) -> Job {
 /// ledger closes, labels are in order, and the object is the same however often it is made.
 pub fn exposition(data: &[u8]) {
     let Some((bits, body)) = data.split_first() else { return };
-    let (registry, config) = (Registry::new(), encode::Config { compression: Compression::None, ..Default::default() });
-    let (Ok(metrics), Ok(encoder)) = (Metrics::new(&registry), Encoder::new(&config, "w0", "c1")) else { return };
+    let (registry, config) =
+        (Registry::new(), encode::Config { compression: Compression::None, ..Default::default() });
+    let (Ok(metrics), Ok(encoder)) = (Metrics::new(&registry), Encoder::new(&config, "w0", "c1")) else {
+        return;
+    };
     let metrics = Arc::new(metrics);
     let external = Labels::from_pairs([("cluster_id", "c1"), ("zone", "z")]);
     let limits = Limits { max_series: 50, ..Limits::default() };
     let settings = Settings { batch: batch::Config::default(), limits, external, next_sequence: 1 };
     let mut worker = Worker::new(settings, encoder, Arc::clone(&metrics));
     let labels = Labels::from_pairs([("job", "j"), ("instance", "i")]);
-    let target = Target::new(Arc::new(job(*bits)), labels, Labels::default().into(), "http://i/metrics".to_owned());
+    let target =
+        Target::new(Arc::new(job(*bits)), labels, Labels::default().into(), "http://i/metrics".to_owned());
     let target = Arc::new(target);
     for round in 0..3 {
         // The second time every line is known, the third half of them are gone.
@@ -73,7 +77,10 @@ pub fn exposition(data: &[u8]) {
         let body = Bytes::copy_from_slice(body.get(half..).unwrap_or_default());
         let outcome = Ok(Exposition { body, permit: None });
         let time = TIME + round * 15_000;
-        worker.take(Scrape { target: Arc::clone(&target), time, duration: Duration::ZERO, outcome }, Instant::now());
+        worker.take(
+            Scrape { target: Arc::clone(&target), time, duration: Duration::ZERO, outcome },
+            Instant::now(),
+        );
     }
     let batched = {
         let (batch, table) = worker.open();
@@ -81,7 +88,8 @@ pub fn exposition(data: &[u8]) {
         check_table(table);
         batch.len() as u64
     };
-    let dropped: u64 = reason::ALL.iter().map(|r| metrics.samples_dropped.with_label_values(&[r]).get()).sum();
+    let dropped: u64 =
+        reason::ALL.iter().map(|r| metrics.samples_dropped.with_label_values(&[r]).get()).sum();
     let taken = metrics.samples_scraped.get() + metrics.samples_reported.get();
     assert_eq!(taken, batched + dropped, "the ledger does not close");
     let preview = worker.preview();

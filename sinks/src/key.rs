@@ -44,6 +44,13 @@ impl Key {
     pub fn is_of(&self, writer: &str) -> bool {
         self.name.strip_prefix(writer).is_some_and(|rest| rest.starts_with('-'))
     }
+
+    /// The object's number, if it is a key of `writer`.
+    #[must_use]
+    pub fn sequence_of(&self, writer: &str) -> Option<u64> {
+        let rest = self.name.strip_prefix(writer)?.strip_prefix('-')?;
+        rest.strip_suffix(EXTENSION)?.strip_suffix('.')?.parse().ok()
+    }
 }
 
 impl fmt::Display for Key {
@@ -82,6 +89,7 @@ mod tests {
     fn a_key_is_written_as_the_queue_expects_it() {
         let key = Key::next(None, 1_795_303_367, "w0", 1_795_303_000);
         assert_eq!(key.to_string(), "1795303367/w0-1795303000.parquet");
+        assert_eq!((key.sequence_of("w0"), key.sequence_of("w")), (Some(1_795_303_000), None));
         assert!(key.is_of("w0") && !key.is_of("w") && !key.is_of("w00"));
         assert_eq!(Key::next(None, 7, "a", 8).to_string(), "0000000007/a-0000000008.parquet");
     }

@@ -21,7 +21,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, so that each counter is there from the start.
-    const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::SpoolFull, Self::Corrupt, Self::Rejected, Self::NotWritten, Self::TakenOver];
 
     /// The value of the label.
@@ -54,6 +54,8 @@ pub struct Metrics {
     pub upload_errors: IntCounterVec,
     /// Unix time of the last delivery.
     pub last_upload: Gauge,
+    /// How long the object that was delivered last had waited since it was sealed, seconds.
+    pub upload_lag: Gauge,
     /// Unix time in the last key that was given.
     pub last_key: IntGauge,
     /// Whether uploading has stopped for good or until someone acts: 0 or 1.
@@ -68,6 +70,8 @@ pub struct Metrics {
     pub spool_oldest_age: Gauge,
     /// Failures to write to the spool's directory.
     pub spool_write_errors: IntCounter,
+    /// Failures to read an object back from the spool's directory.
+    pub spool_read_errors: IntCounter,
     /// Dropped samples by `reason`.
     pub dropped_samples: IntCounterVec,
     /// Dropped objects by `reason`.
@@ -105,6 +109,10 @@ impl Metrics {
             )?,
             last_upload: new
                 .gauge("agent_last_upload_timestamp_seconds", "Unix time of the last delivery.")?,
+            upload_lag: new.gauge(
+                "agent_upload_lag_seconds",
+                "Time from the sealing to the delivery of the object that was delivered last.",
+            )?,
             last_key: new.int("agent_last_key_timestamp_seconds", "Unix time in the last key given.")?,
             upload_stopped: new
                 .int("agent_upload_stopped", "1 while uploading has stopped until someone acts.")?,
@@ -114,6 +122,7 @@ impl Metrics {
             spool_oldest_age: new
                 .gauge("agent_spool_oldest_age_seconds", "Age of the oldest object on disk.")?,
             spool_write_errors: new.count("agent_spool_write_errors_total", "Failed writes to the spool.")?,
+            spool_read_errors: new.count("agent_spool_read_errors_total", "Failed reads of the spool.")?,
             dropped_samples: new.counts("agent_spool_dropped_samples_total", "Samples dropped.", "reason")?,
             dropped_objects: new.counts("agent_spool_dropped_objects_total", "Objects dropped.", "reason")?,
             credentials_expiry: new.gauge(

@@ -1,14 +1,16 @@
-//! The only retry policy: exponential backoff with full jitter, for ever.
+//! The only retry policy: exponential backoff with full jitter, for ever, and a budget over all of it.
 //!
 //! Built on the crate `backoff`, which nobody maintains any more (RUSTSEC-2025-0012); nothing of it shows outside
 //! this module. It draws from `interval * (1 - factor) ..= interval * (1 + factor)`, so that full jitter up to a
 //! ceiling (0 ..= ceiling, as in the AWS Architecture Blog's "Exponential Backoff And Jitter") is half the ceiling
 //! as interval with the factor 1.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
+use tokio::time::Instant;
 
 /// How long to wait between attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +62,50 @@ impl Backoff {
     }
 }
 
+/// Bounds how often something is attempted, whatever the reasons to: a burst at once, then one at a time.
+///
+/// Backoff bounds one series of failures, but a series ends with every success and some refusals ask for an attempt at
+/// once; answers that alternate must not make a storm of that.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    apart: Duration,
+    /// How far ahead of its even pace it may run.
+    ahead_max: Duration,
+    /// When the next attempt would be due at an even pace.
+    due: Mutex<Option<Instant>>,
+}
+
+impl Budget {
+    /// `burst` attempts at once, and one more every `apart`.
+    pub(crate) fn new(burst: u32, apart: Duration) -> Self {
+        Self { apart, ahead_max: apart * burst.saturating_sub(1), due: Mutex::new(None) }
+    }
+
+    /// Takes one attempt out; how long to wait before it.
+    pub(crate) fn take(&self) -> Duration {
+        let now = Instant::now();
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = due.map_or(now, |due| due.max(now));
+        *due = Some(at + self.apart);
+        at.duration_since(now).saturating_sub(self.ahead_max)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_allows_a_burst_and_then_its_pace() {
+        let budget = Budget::new(3, Duration::from_secs(2));
+        let waits = |count| (0..count).map(|_| budget.take().as_secs()).collect::<Vec<_>>();
+        assert_eq!(waits(5), [0, 0, 0, 2, 4]);
+        // Whoever took one waits for it.
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert_eq!(waits(1), [2]);
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(waits(4), [0, 0, 0, 2]);
+    }
 
     #[test]
     fn waits_are_drawn_from_zero_to_a_doubling_ceiling() {

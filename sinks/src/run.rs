@@ -23,6 +23,9 @@ use crate::{Config, clock};
 /// How long uploading goes on after the stop: a container gets 30 s between SIGTERM and SIGKILL.
 pub const DRAIN: Duration = Duration::from_secs(25);
 
+/// How often it is looked at the end whether the store is worth waiting for.
+const HOPELESS_LOOK: Duration = Duration::from_millis(500);
+
 /// How often gauges of ages are written: oftener than anyone scrapes them.
 const GAUGES: Duration = Duration::from_secs(5);
 
@@ -148,7 +151,7 @@ impl Sinks {
 
     /// Receives objects into the spool and uploads them while it is our turn, oldest first, until the channel is closed and the spool
     /// is empty or will have no turn, or [`DRAIN`] has passed since `stop` was cancelled (or the channel closed, whichever
-    /// came first).
+    /// came first). Where there never were credentials and the last attempt to get them has failed, the end waits for none.
     /// What is left stays in the spool and goes first at the next start.
     ///
     /// # Errors
@@ -196,6 +199,7 @@ impl Run {
         stop: CancellationToken,
     ) -> Result<(), Error> {
         let closed = CancellationToken::new();
+        let hopeless_store = Arc::clone(&store);
         let uploader = Uploader::new(
             store,
             Arc::clone(&self.spool),
@@ -215,10 +219,17 @@ impl Run {
             }
             sleep(DRAIN).await;
         };
+        let hopeless = async {
+            closed.cancelled().await;
+            while !hopeless_store.is_hopeless() {
+                sleep(HOPELESS_LOOK).await;
+            }
+        };
         let work = async { tokio::join!(receiving, uploader.run(closed.cancelled())) };
         let result = tokio::select! {
             _ = work => Ok(()),
             () = deadline => Ok(()),
+            () = hopeless => Ok(()),
             () = refreshing => Err(Error::Ended("the refresher of credentials")),
             () = self.keep_gauges() => Err(Error::Ended("the clock of the gauges")),
         };
@@ -243,7 +254,11 @@ impl Run {
         let left = self.spool.status();
         if left.objects > 0 {
             let (objects, bytes) = (left.objects, left.bytes);
-            tracing::warn!(objects, bytes, "out of time, the spool keeps what is left for the next start");
+            tracing::warn!(
+                objects,
+                bytes,
+                "not all was delivered, the spool keeps what is left for the next start"
+            );
         }
     }
 }
@@ -293,96 +308,4 @@ impl Drop for Unwritten<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use tokio::time::Instant;
-
-    use super::*;
-    use crate::SinkConfig;
-    use crate::spool::tests::{config, metrics, object};
-
-    fn sinks(dir: &Path, metrics: &Arc<Metrics>) -> Sinks {
-        let file = file::Config { dir: dir.join("objects") };
-        let config = Config {
-            spool: config(&dir.join("spool"), 1 << 20),
-            sink: SinkConfig { s3: None, file: Some(file) },
-            ..Config::default()
-        };
-        open(&config, "0.0.0", Arc::clone(metrics)).unwrap()
-    }
-
-    /// Files below the directory, at any depth.
-    fn files(dir: &Path) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
-        entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_received_is_delivered_before_the_end() {
-        let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-        let sinks = sinks(dir.path(), &metrics);
-        let (status, (sender, receiver)) = (sinks.status(), mpsc::channel(4));
-        let first = sinks.writer().next_sequence;
-        let feed = async move {
-            for sequence in first..first + 6 {
-                sender.send(object(sequence)).await.unwrap();
-            }
-        };
-        let (result, ()) = tokio::join!(sinks.run(receiver, Turn::always(), CancellationToken::new()), feed);
-        result.unwrap();
-        assert_eq!(files(&dir.path().join("objects")).len(), 6);
-        let status = status.get();
-        assert!(status.ready() && status.last_key.is_some() && status.last_upload.is_some(), "{status:?}");
-        assert_eq!((status.spool.objects, metrics.samples_uploaded.get()), (0, 60));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_store_that_fails_costs_the_deadline_and_no_object() {
-        let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-        std::fs::write(dir.path().join("objects"), "a file where the directory should be").unwrap();
-        let opened = sinks(dir.path(), &metrics);
-        let (sender, receiver) = mpsc::channel(4);
-        let (stop, begun) = (CancellationToken::new(), Instant::now());
-        let stopping = stop.clone();
-        let feed = async move {
-            sender.send(object(1)).await.unwrap();
-            sleep(Duration::from_secs(60)).await;
-            stopping.cancel();
-            sleep(Duration::from_secs(10)).await;
-            sender.send(object(2)).await.unwrap();
-        };
-        let (result, ()) = tokio::join!(opened.run(receiver, Turn::always(), stop), feed);
-        result.unwrap();
-        assert_eq!(begun.elapsed().as_secs(), 60 + DRAIN.as_secs());
-        // They go first at the next start.
-        std::fs::remove_file(dir.path().join("objects")).unwrap();
-        let again = sinks(dir.path(), &metrics);
-        assert_eq!(again.status().get().spool.objects, 2);
-        let (_, closed) = mpsc::channel(1);
-        again.run(closed, Turn::always(), CancellationToken::new()).await.unwrap();
-        assert_eq!(files(&dir.path().join("objects")).len(), 2);
-        assert_eq!(metrics.dropped_objects.with_label_values(&["not_written"]).get(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_disk_that_refuses_holds_the_queue_back_and_counts_what_is_lost_at_the_end() {
-        let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-        let sinks = sinks(dir.path(), &metrics);
-        std::fs::rename(dir.path().join("spool"), dir.path().join("gone")).unwrap();
-        let (sender, receiver) = mpsc::channel(1);
-        let stop = CancellationToken::new();
-        let stopping = stop.clone();
-        let feed = async move {
-            sender.send(object(1)).await.unwrap();
-            sender.send(object(2)).await.unwrap();
-            let third = tokio::time::timeout(Duration::from_secs(60), sender.send(object(3))).await;
-            assert!(third.is_err(), "the queue is full");
-            stopping.cancel();
-        };
-        let (result, ()) = tokio::join!(sinks.run(receiver, Turn::always(), stop), feed);
-        result.unwrap();
-        assert_eq!(metrics.dropped_samples.with_label_values(&["not_written"]).get(), 20);
-        assert!(metrics.spool_write_errors.get() > 2);
-    }
-}
+mod tests;

@@ -5,14 +5,23 @@
 
 pub mod conformance;
 
+use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// A destination of objects. Two exist: S3 and a directory.
 pub trait Store: Send + Sync {
     /// Returns when there is a point in asking for the rest: credentials are there and have not expired.
     fn ready(&self) -> impl Future<Output = ()> + Send;
+
+    /// Where objects go now; `None` while that is not known. It may change with the credentials.
+    fn location(&self) -> Option<Location>;
+
+    /// Whether there is no point in waiting until it is [`Store::ready`]: it never was, and the last attempt to change that
+    /// has failed.
+    fn is_hopeless(&self) -> bool;
 
     /// The server's time, Unix seconds. Asks the server only when no answer of it has been seen yet.
     fn server_time(&self) -> impl Future<Output = Result<i64, Error>> + Send;
@@ -33,6 +42,23 @@ pub trait Store: Send + Sync {
 
     /// Gets new credentials, unless that was done within the last minute; whether it happened.
     fn refresh(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// Where objects go: keys are ordered, and told apart, within one place.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Location {
+    /// The bucket, or the directory.
+    pub bucket: String,
+    /// What keys start with, without slashes at the ends.
+    pub prefix: String,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.prefix.is_empty() { "" } else { "/" };
+        write!(f, "{}{slash}{}", self.bucket, self.prefix)
+    }
 }
 
 /// The bytes of an object with the checksum computed when it was sealed.

@@ -64,12 +64,12 @@ pub(crate) async fn wait(turn: &mut watch::Receiver<Turn>) -> Option<Turn> {
     }
 }
 
-/// Waits until it is not our turn any more. Looks at the clock whenever it is polled, since timers are late after a pause
-/// of the whole process.
-pub(crate) async fn over(mut turn: watch::Receiver<Turn>) {
+/// Waits until it is not our turn any more, or another one of ours than `of`: somebody else may have had one between them.
+/// Looks at the clock whenever it is polled, since timers are late after a pause of the whole process.
+pub(crate) async fn over(mut turn: watch::Receiver<Turn>, of: Option<Tenure>) {
     loop {
         let now = *turn.borrow_and_update();
-        if !now.is_on() {
+        if !now.is_on() || now.tenure() != of {
             return;
         }
         let ended = async {
@@ -251,6 +251,23 @@ mod tests {
         }
     }
 
+    /// The whole process may stand still from before the end of one turn until after the beginning of the next.
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_ended_is_over_although_the_next_has_begun() {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let of = |transitions| Turn::Until { deadline, tenure: Tenure { transitions, acquired: 5 } };
+        let (sender, turn) = watch::channel(of(3));
+        let mut over = Box::pin(over(turn, Some(TENURE)));
+        tokio::select! {
+            biased;
+            () = &mut over => panic!("it has just begun"),
+            () = std::future::ready(()) => {}
+        }
+        sender.send_replace(Turn::Not);
+        sender.send_replace(of(5));
+        tokio::time::timeout(Duration::from_secs(1), over).await.unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_turn_ends_at_its_deadline_unless_it_is_prolonged() {
         let until =
@@ -266,21 +283,23 @@ mod tests {
         let follow = async {
             assert!(wait(&mut turn).await.is_some());
             assert_eq!(begun.elapsed().as_secs(), 1);
-            over(turn.clone()).await;
+            over(turn.clone(), Some(TENURE)).await;
             assert_eq!(begun.elapsed().as_secs(), 9);
         };
         tokio::join!(prolong, follow);
         sender.send_replace(until(60));
-        let ended = async { tokio::join!(over(turn.clone()), async { sender.send_replace(Turn::Not) }) };
+        let ended = async {
+            tokio::join!(over(turn.clone(), Some(TENURE)), async { sender.send_replace(Turn::Not) })
+        };
         tokio::time::timeout(Duration::from_secs(1), ended).await.unwrap();
         // The keeper is gone: what it said holds until then.
         sender.send_replace(until(7));
         drop(sender);
         let begun = Instant::now();
-        over(turn.clone()).await;
+        over(turn.clone(), Some(TENURE)).await;
         assert_eq!(begun.elapsed().as_secs(), 7);
         assert_eq!(wait(&mut turn).await, None);
-        let never = tokio::time::timeout(Duration::from_secs(9_999), over(Turn::always())).await;
+        let never = tokio::time::timeout(Duration::from_secs(9_999), over(Turn::always(), None)).await;
         assert!(never.is_err());
     }
 }

@@ -5,6 +5,8 @@
 //! aside because the store refused it alone; nothing else is ever given up. Sends only while it is our turn: at its end
 //! the attempt that is under way is broken off, and the next turn finds out what became of it.
 
+mod attempts;
+mod keys;
 mod left;
 #[cfg(test)]
 mod tests;
@@ -15,34 +17,31 @@ use std::time::Duration;
 
 use pipeline::model::object::Tenure;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::key::Key;
 use crate::metrics::{DropReason, Metrics};
-use crate::retry::{Backoff, Policy};
+use crate::retry::{Backoff, Budget, Policy};
 use crate::spool::{InFlight, Spool, SpooledObject};
 use crate::status::Progress;
-use crate::store::{Body, Condition, Next, Store};
+use crate::store::{Condition, Location, Next, Store};
 use crate::turn::{self, Turn};
 use left::Left;
 use trouble::Trouble;
 
-/// Without permission to list, the first key waits until this long after the turn began, so that it is above what whoever
-/// was before may have written in its last second.
-const SETTLE: Duration = Duration::from_secs(5);
-/// How far back from now the largest key is looked for, seconds.
-const LOOK_BACK: i64 = 3600;
-/// A recorded key further ahead of the servers than this was made by a wrong clock, seconds.
-const AHEAD_MAX: i64 = 15 * 60;
 /// How often it is tried whether objects that wait for a turn could be delivered.
 const REACH_PAUSE: Duration = Duration::from_secs(5);
 /// What an answer to that may take.
 const REACH_MAX: Duration = Duration::from_secs(10);
 /// Sorts below every object's key; asked for, never written.
 const REACH_KEY: &str = "0000000000/reach";
-/// How often it is looked whether the servers have caught up with a key that was too far ahead.
-const AHEAD_PAUSE: Duration = Duration::from_secs(30);
+/// A medium that has failed this often, which takes minutes, does not give the object back.
+const MEDIUM_FAILURES_MAX: u32 = 8;
+/// Attempts after failures: two quick series of ten, then one every two seconds, whatever the store answers. A store that
+/// fails every other time still takes a day's objects in half a day.
+const RETRIES_BURST: u32 = 20;
+const RETRIES_APART: Duration = Duration::from_secs(2);
 
 /// Uploads what is in the spool.
 #[derive(Debug)]
@@ -56,11 +55,19 @@ pub(crate) struct Uploader<S> {
     /// Says whether objects wait for our turn that could be delivered then.
     wanted: watch::Sender<bool>,
     condition: Condition,
+    /// Bounds the attempts of all series together.
+    budget: Arc<Budget>,
+    /// Where objects went last; `None` before the first.
+    location: Option<Location>,
     /// The largest key known to be taken.
     last: Option<Key>,
     /// Whether the store was looked into for it, or need not be.
     looked: bool,
-    /// When this turn began; of a single agent, when it was started.
+    /// When it was looked into last in this turn.
+    looked_at: Option<Instant>,
+    /// Whether the last key that was recorded may not be the last one.
+    doubtful: bool,
+    /// When this turn began; of a single agent, when it was started. Anew where objects go to another place.
     began: Instant,
     /// The turn that the fields here belong to; `None` before the first, and where one was broken off.
     tenure: Option<Option<Tenure>>,
@@ -70,6 +77,8 @@ pub(crate) struct Uploader<S> {
     rejected: bool,
     /// The key that this turn left with an unknown outcome when it was broken off, or an earlier process did.
     resumed: Option<InFlight>,
+    /// The same at another place than where objects go now.
+    carried: Option<InFlight>,
     /// The same from an earlier turn, after which somebody else may have written.
     left: Option<Left>,
 }
@@ -95,6 +104,8 @@ impl<S: Store> Uploader<S> {
         wanted: watch::Sender<bool>,
     ) -> Self {
         let (policy, condition, began) = (Policy::default(), Condition::Absent, Instant::now());
+        let budget = Arc::new(Budget::new(RETRIES_BURST, RETRIES_APART));
+        let doubtful = spool.is_doubtful();
         Self {
             store,
             spool,
@@ -104,13 +115,18 @@ impl<S: Store> Uploader<S> {
             turn,
             wanted,
             condition,
+            budget,
+            location: None,
             last: None,
             looked: false,
+            looked_at: None,
+            doubtful,
             began,
             tenure: None,
             deadline: None,
             rejected: false,
             resumed: None,
+            carried: None,
             left: None,
         }
     }
@@ -132,22 +148,23 @@ impl<S: Store> Uploader<S> {
                 }
                 turn = self.wait_for_turn() => turn,
             };
-            if turn.is_none() {
+            let Some(turn) = turn else {
                 if !closing {
                     closed.await;
                 }
                 return;
-            }
+            };
             // While it is our turn, what is undecided is going to be somebody else's.
             if closing && self.spool.is_drained() {
                 return;
             }
-            let over = turn::over(self.turn.clone());
+            let over = turn::over(self.turn.clone(), turn.tenure());
             tokio::select! {
                 biased;
                 () = &mut closed, if !closing => closing = true,
-                () = over => {}
+                () = over => self.spool.record_receipts().await,
                 object = next_object(&self.spool, self.policy) => {
+                    let Some(object) = object else { continue };
                     if self.deliver(&object).await == Delivery::Conflict {
                         // Nothing that this process could do helps; the spool keeps what comes.
                         if !closing {
@@ -192,34 +209,10 @@ impl<S: Store> Uploader<S> {
         }
     }
 
-    /// Takes note of whose turn was before: nobody else's, and all is as it was left; or perhaps somebody else's, and the
-    /// keys of theirs have to be looked for.
-    fn begin(&mut self, turn: Turn) {
-        let tenure = turn.tenure();
-        if self.tenure == Some(tenure) {
-            return;
-        }
-        self.tenure = Some(tenure);
-        if tenure.is_some() {
-            self.began = Instant::now();
-        }
-        let recorded = self.spool.in_flight();
-        self.last = self.spool.last_key().and_then(|key| key.parse().ok());
-        let nobody_else = recorded.as_ref().map(|recorded| recorded.tenure).unwrap_or_default() == tenure;
-        self.looked = nobody_else && self.last.is_some();
-        (self.resumed, self.left) = match recorded {
-            Some(recorded) if nobody_else => (Some(recorded), None),
-            Some(recorded) => {
-                let ended = self.deadline.filter(|(of, _)| Some(*of) == recorded.tenure);
-                (None, Left::new(recorded, ended.map(|(_, deadline)| deadline)))
-            }
-            None => (None, None),
-        };
-    }
-
     /// One object, from its turn to its end.
     async fn deliver(&mut self, object: &SpooledObject) -> Delivery {
-        let (over, turn) = (turn::over(self.turn.clone()), *self.turn.borrow());
+        let turn = *self.turn.borrow();
+        let over = turn::over(self.turn.clone(), turn.tenure());
         let settled = tokio::select! {
             biased;
             () = over => None,
@@ -243,24 +236,6 @@ impl<S: Store> Uploader<S> {
         delivery
     }
 
-    /// Attempts until the outcome is certain; the key, and how it ended.
-    async fn settle(&mut self, object: &SpooledObject, turn: Turn) -> (String, Delivery) {
-        self.begin(turn);
-        if let Some(left) = self.left.take_if(|left| left.sequence() == object.sequence)
-            && self.has_arrived(&left, object).await
-        {
-            return (left.key().to_owned(), Delivery::Arrived);
-        }
-        let (key, maybe_sent) = match self.recorded_key(object.sequence) {
-            Some(recorded) => recorded,
-            None => (self.give_key(object.sequence).await, false),
-        };
-        self.wait_for_servers(&key).await;
-        let key = key.to_string();
-        let delivery = self.put_until_settled(object, &key, maybe_sent).await;
-        (key, delivery)
-    }
-
     /// Remembers until when the turn went, or goes, in which the last key was given. It may have been prolonged since.
     fn note_deadline(&mut self) {
         let given_in = self.spool.in_flight().and_then(|recorded| recorded.tenure);
@@ -281,154 +256,10 @@ impl<S: Store> Uploader<S> {
         tracing::info!("our turn is over, an upload under way is broken off");
     }
 
-    /// The key that an earlier process recorded for this object, and whether its bytes may have been sent under it.
-    /// After a conflict nothing was; then a new writer id needs a new key.
-    fn recorded_key(&mut self, sequence: u64) -> Option<(Key, bool)> {
-        let recorded = self.resumed.take_if(|recorded| recorded.sequence == sequence)?;
-        let key: Key = recorded.key.parse().ok()?;
-        // Below a key that was given since, it would never be read.
-        if self.last.as_ref().is_some_and(|last| key < *last) {
-            return None;
-        }
-        let same_writer = key.is_of(&self.spool.writer().id);
-        (same_writer || !recorded.conflict).then_some((key, !recorded.conflict))
-    }
-
-    /// Gives the object its key: above every other, and durable when this returns.
-    async fn give_key(&mut self, sequence: u64) -> Key {
-        if !self.looked {
-            self.last = self.last.take().max(self.find_last().await);
-            self.looked = true;
-        }
-        let now = match self.last.clone() {
-            Some(last) => self.wait_for_servers(&last).await,
-            None => self.now().await,
-        };
-        let writer = self.spool.writer().id;
-        let key = Key::next(self.last.as_ref(), now, &writer, sequence);
-        let tenure = self.tenure.flatten();
-        self.record(InFlight { sequence, key: key.to_string(), conflict: false, tenure }).await;
-        self.progress.set_last_key(&key.to_string());
-        self.metrics.last_key.set(key.unix);
-        self.last = Some(key.clone());
-        key
-    }
-
-    async fn record(&self, in_flight: InFlight) {
-        let mut trouble = Trouble::new(self);
-        while let Err(error) = self.spool.record(in_flight.clone()).await {
-            self.metrics.spool_write_errors.inc();
-            trouble.wait("spool", &format!("cannot record the next key in the spool: {error}")).await;
-        }
-    }
-
-    /// The servers' time, as soon as it is known.
-    async fn now(&self) -> i64 {
-        let mut trouble = Trouble::new(self);
-        loop {
-            self.store.ready().await;
-            match self.store.server_time().await {
-                Ok(now) => return now,
-                Err(error) => trouble.step(&error).await,
-            }
-        }
-    }
-
-    /// The largest key in the store, looked for from an hour back. Without permission to look, time must do.
-    async fn find_last(&self) -> Option<Key> {
-        let mut trouble = Trouble::new(self);
-        loop {
-            let after = self.now().await.saturating_sub(LOOK_BACK).max(0);
-            match self.store.largest_key(&format!("{after:010}")).await {
-                Ok(largest) => return largest.and_then(|key| key.parse().ok()),
-                Err(error) if matches!(error.next, Next::Denied | Next::Reject | Next::Unconditional) => {
-                    tracing::info!(%error, wait = ?SETTLE, "may not list keys, the first one waits a moment");
-                    sleep_until(self.began + SETTLE).await;
-                    return None;
-                }
-                Err(error) => trouble.step(&error).await,
-            }
-        }
-    }
-
-    /// Waits while `key` is too far ahead of the servers; the time that it then is.
-    async fn wait_for_servers(&self, key: &Key) -> i64 {
-        let mut stopped = false;
-        loop {
-            let now = self.now().await;
-            if key.unix <= now.saturating_add(AHEAD_MAX) {
-                if stopped {
-                    self.go_on();
-                }
-                return now;
-            }
-            if !stopped {
-                stopped = true;
-                let ahead = Duration::from_secs(key.unix.abs_diff(now));
-                self.stop(format!(
-                    "stopped: the last key {key} is {ahead:?} ahead of the servers' time, so a clock was wrong; uploads \
-                     go on when the servers get there, or with a new spool.dir after that key was removed from the store"
-                ));
-            }
-            sleep(AHEAD_PAUSE).await;
-        }
-    }
-
-    /// Attempts until the outcome is certain. `maybe_sent` says that an earlier attempt may have arrived.
-    async fn put_until_settled(
-        &mut self,
-        object: &SpooledObject,
-        key: &str,
-        mut maybe_sent: bool,
-    ) -> Delivery {
-        let body = Body { bytes: object.bytes.clone(), crc32: object.crc32 };
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
-        let mut trouble = Trouble::new(self);
-        let (mut condition, rejected) = (self.condition, self.rejected);
-        let delivery = loop {
-            store.ready().await;
-            let begun = Instant::now();
-            let error = match store.put(key, &body, condition).await {
-                Ok(receipt) => {
-                    metrics.upload_seconds.observe(begun.elapsed().as_secs_f64());
-                    let (etag, elapsed) = (receipt.etag, begun.elapsed());
-                    tracing::debug!(
-                        key,
-                        bytes = body.bytes.len(),
-                        samples = object.samples,
-                        ?elapsed,
-                        etag,
-                        "uploaded"
-                    );
-                    break Delivery::Arrived;
-                }
-                Err(error) => error,
-            };
-            match error.next {
-                Next::Exists if !maybe_sent => break Delivery::Conflict,
-                Next::Exists => break trouble.compare(&*store, key, &body).await,
-                Next::Reject if !rejected => {
-                    metrics.upload_errors.with_label_values(&[error.class]).inc();
-                    tracing::error!(key, %error, "store refused this object");
-                    break Delivery::Rejected;
-                }
-                Next::Unconditional if condition == Condition::Absent => {
-                    tracing::warn!(key, %error, "store knows no conditional writes, uploading without them");
-                    condition = Condition::None;
-                }
-                next => {
-                    maybe_sent |= next == Next::Unknown;
-                    trouble.step(&error).await;
-                }
-            }
-        };
-        trouble.over();
-        self.condition = condition;
-        delivery
-    }
-
     fn count(&self, object: &SpooledObject, key: &str) {
-        let now = clock::wall_seconds();
+        let (now, waited) = (clock::wall_seconds(), clock::wall().duration_since(object.written));
+        // None if the clock was set back meanwhile.
+        self.metrics.upload_lag.set(waited.unwrap_or_default().as_secs_f64());
         self.metrics.objects_uploaded.inc();
         self.metrics.bytes_uploaded.inc_by(object.bytes.len() as u64);
         self.metrics.samples_uploaded.inc_by(object.samples);
@@ -444,8 +275,8 @@ impl<S: Store> Uploader<S> {
             "stopped: another writer has the id {writer}, an object of it is stored under {key}; stop the other one, \
              then restart this one with an id of its own (sink.s3.writer); the spool keeps what comes"
         ));
-        let tenure = self.tenure.flatten();
-        self.record(InFlight { sequence, key: key.to_owned(), conflict: true, tenure }).await;
+        let (tenure, location) = (self.tenure.flatten(), self.location.clone());
+        self.record(InFlight { sequence, key: key.to_owned(), conflict: true, tenure, location }).await;
     }
 
     fn stop(&self, reason: String) {
@@ -461,19 +292,37 @@ impl<S: Store> Uploader<S> {
     }
 }
 
-/// The next object; a disk that does not let it be read is asked again.
-async fn next_object(spool: &Spool, policy: Policy) -> SpooledObject {
-    let mut backoff = Backoff::new(policy);
-    let mut said = false;
-    loop {
-        match spool.oldest().await {
-            Ok(object) => return object,
-            Err(error) => {
-                if !std::mem::replace(&mut said, true) {
-                    tracing::error!(%error, "cannot read the oldest object of the spool, trying again");
-                }
-                sleep(backoff.next()).await;
-            }
-        }
+/// The next object, as soon as there is one. `None` if the next one was set aside. A disk that does not let it be read is
+/// asked again; a medium that has failed too often has lost it.
+async fn next_object(spool: &Spool, policy: Policy) -> Option<SpooledObject> {
+    while spool.is_drained() {
+        spool.added().await;
     }
+    let mut backoff = Backoff::new(policy);
+    let mut failures = 0;
+    loop {
+        let error = match spool.oldest().await {
+            Ok(object) => {
+                if failures > 0 {
+                    tracing::info!(failures, "the spool can be read again");
+                }
+                return object;
+            }
+            Err(error) => error,
+        };
+        failures += 1;
+        if failures == 1 {
+            tracing::error!(%error, "cannot read the oldest object of the spool, trying again");
+        }
+        if failures >= MEDIUM_FAILURES_MAX && is_medium(&error) {
+            spool.give_up().await;
+            return None;
+        }
+        sleep(backoff.next()).await;
+    }
+}
+
+/// Whether it is the medium that does not give it back.
+fn is_medium(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }

@@ -193,7 +193,7 @@ class Ledger:
                 at = stamps == stamp
                 held = numpy.zeros(target.wide)
                 held[numbers[at]] = values[at]
-                if key not in times or not numpy.array_equal(held, wide_values(times[key], target.wide).astype(float)):
+                if key not in times or not numpy.array_equal(held, wide_values(instance, times[key], target.wide).astype(float)):
                     yield (*key, "wide values differ")
         for key in times:
             if targets[key[0]].wide and key not in seen:

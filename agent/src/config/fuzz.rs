@@ -36,9 +36,15 @@ pub fn configuration(data: &[u8]) {
             assert!(text.contains(value) || !shown.contains(value), "a variable is shown: {shown}");
         }
         let debug = format!("{config:?}");
-        assert!(text.contains("hush") || text.contains('$') || !debug.contains("hush"), "a secret is shown: {debug}");
+        assert!(
+            text.contains("hush") || text.contains('$') || !debug.contains("hush"),
+            "a secret is shown: {debug}"
+        );
         for secret in &secrets {
-            assert!(!shown.contains(secret) && !debug.contains(secret), "{secret:?} is shown: {shown} {debug}");
+            assert!(
+                !shown.contains(secret) && !debug.contains(secret),
+                "{secret:?} is shown: {shown} {debug}"
+            );
         }
     }
 }

@@ -226,7 +226,9 @@ mod tests {
     async fn secrets_do_not_follow_to_another_server() {
         let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let location = format!("http://{}/list", other.local_addr().unwrap());
-        let away = format!("HTTP/1.1 307 x\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let away = format!(
+            "HTTP/1.1 307 x\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
         let serve = async {
             let (mut stream, _) = other.accept().await.unwrap();
             let mut request = vec![0; 4096];

@@ -116,7 +116,11 @@ fn no_exporter_names_the_cluster() {
         let mut bench = bench(Job { honor_labels, metric_relabel, ..plain() });
         bench.scrape(TIME, body);
         let rest = r#"instance="a:1",job="j",zone="z""#;
-        assert_eq!(bench.samples(), [format!("{{__name__=\"m\",{expected},{rest}}} 1 @0")], "{honor_labels} {body}");
+        assert_eq!(
+            bench.samples(),
+            [format!("{{__name__=\"m\",{expected},{rest}}} 1 @0")],
+            "{honor_labels} {body}"
+        );
         let reports = bench.all().into_iter().filter(|sample| sample.contains("\"up\""));
         assert!(reports.into_iter().all(|sample| sample.contains(r#"cluster_id="c1""#)));
     };

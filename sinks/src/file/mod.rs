@@ -12,7 +12,7 @@ use crate::blocking::blocking;
 use crate::clock;
 use crate::key::Key;
 use crate::status::Place;
-use crate::store::{Body, Condition, Error, Next, Receipt, Store, Stored};
+use crate::store::{Body, Condition, Error, Location, Next, Receipt, Store, Stored};
 
 /// Section `sink.file`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -64,6 +64,14 @@ impl Directory {
 
 impl Store for Directory {
     async fn ready(&self) {}
+
+    fn location(&self) -> Option<Location> {
+        Some(Location { bucket: self.dir.display().to_string(), prefix: String::new() })
+    }
+
+    fn is_hopeless(&self) -> bool {
+        false
+    }
 
     async fn server_time(&self) -> Result<i64, Error> {
         Ok(clock::wall_seconds())

@@ -2,8 +2,8 @@
 //!
 //! Takes relative keys and puts in front what the configuration or the credentials say. One attempt per call: the
 //! SDK's own retries, identity cache and clock correction are off, because there is one layer of each: `upload`,
-//! `credentials` and `server_time`. Where the grant names another bucket or prefix later, new attempts go there;
-//! keys are relative, so they keep increasing in either place.
+//! `credentials` and `server_time`. Where the grant names another bucket or prefix later, new attempts go there; who
+//! gives keys is told by [`Store::location`].
 
 mod classify;
 mod client;
@@ -32,7 +32,7 @@ use crate::key::Key;
 use crate::metrics::Metrics;
 use crate::probe::{Below, Written};
 use crate::status::{CredentialsStatus, Place};
-use crate::store::{Body, Condition, Error, Receipt, Store, Stored};
+use crate::store::{Body, Condition, Error, Location, Receipt, Store, Stored};
 use classify::{Verdict, classify};
 use client::Clients;
 use credentials::{Credentials, Grant, Source};
@@ -208,6 +208,14 @@ impl S3 {
 impl Store for S3 {
     async fn ready(&self) {
         self.credentials.valid().await;
+    }
+
+    fn location(&self) -> Option<Location> {
+        self.place().map(|Place { bucket, prefix, .. }| Location { bucket, prefix })
+    }
+
+    fn is_hopeless(&self) -> bool {
+        self.credentials.are_hopeless()
     }
 
     async fn server_time(&self) -> Result<i64, Error> {

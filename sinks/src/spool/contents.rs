@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-use super::files::Name;
+use super::done::Done;
+use super::files::{Name, Undecided};
 use super::state::{InFlight, State};
 use crate::turn::Claim;
 
@@ -18,16 +19,23 @@ pub(super) struct Contents {
     pub next_sequence: u64,
     /// Every object below it has come, or was dropped and counted. For whoever keeps them until then.
     pub taken: watch::Sender<u64>,
-    /// The object that is being uploaded: never dropped for space.
+    /// The object that was given out to be uploaded: never dropped for space.
     pub given: Option<u64>,
+    /// As it was written last.
     pub state: State,
+    pub done: Done,
     /// Which objects are ours.
     pub claim: Claim,
+    /// Whether names on disk are behind what was decided, and that was said.
+    pub names_lag: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
+    /// Of its file, as it is on disk.
     pub name: Name,
+    /// Set while it is not known whose the object is.
+    pub undecided: Option<Undecided>,
     pub bytes: u64,
     pub written: SystemTime,
 }
@@ -41,27 +49,54 @@ impl Contents {
             samples: 0,
             next_sequence: state.next_sequence,
             taken: watch::channel(state.taken()).0,
-            given: state.in_flight.as_ref().map(|object| object.sequence),
+            given: None,
             state,
+            done: Done::default(),
             claim: Claim::All,
+            names_lag: false,
         }
     }
 
-    /// What is to be remembered once an object has its key.
-    pub(super) fn recorded(&self, in_flight: InFlight) -> State {
+    /// What is to be remembered now, or once this object has its key.
+    pub(super) fn to_remember(&self, in_flight: Option<InFlight>) -> State {
+        let last_key = in_flight.as_ref().map(|object| object.key.clone());
         State {
             writer: self.state.writer.clone(),
             next_sequence: self.next_sequence,
             taken: Some(*self.taken.borrow()),
-            last_key: Some(in_flight.key.clone()),
-            in_flight: Some(in_flight),
+            last_key: last_key.or_else(|| self.state.last_key.clone()),
+            in_flight: in_flight.or_else(|| self.state.in_flight.clone()),
+            done: self.done.stretches(),
         }
     }
 
-    /// The oldest object that is known to be ours.
+    /// The object that has its key: what it was sent under may be stored, so that it goes first and is never dropped.
+    fn in_flight(&self) -> Option<&Entry> {
+        self.objects.get(&self.state.in_flight.as_ref()?.sequence)
+    }
+
+    /// The next object to be delivered: the one that has its key, else the oldest that is known to be ours.
     pub(super) fn deliverable(&self) -> Option<&Entry> {
         let all = self.claim == Claim::All;
-        self.objects.values().find(|entry| all || entry.name.undecided.is_none())
+        let oldest = || self.objects.values().find(|entry| all || entry.undecided.is_none());
+        self.in_flight().or_else(oldest)
+    }
+
+    /// Whether an object may have been sent, or is being.
+    fn is_fixed(&self, sequence: u64) -> bool {
+        self.given == Some(sequence)
+            || self.state.in_flight.as_ref().is_some_and(|object| object.sequence == sequence)
+    }
+
+    /// The oldest object that may be dropped for space.
+    pub(super) fn droppable(&self) -> Option<u64> {
+        self.objects.keys().copied().find(|sequence| !self.is_fixed(*sequence))
+    }
+
+    /// Bytes of the objects that may not be dropped.
+    pub(super) fn bytes_fixed(&self) -> u64 {
+        let fixed = self.objects.iter().filter(|(sequence, _)| self.is_fixed(**sequence));
+        fixed.fold(0, |sum, (_, entry)| sum.saturating_add(entry.bytes))
     }
 
     /// Takes note that an object has come for good, whether or not it stays.
@@ -75,11 +110,11 @@ impl Contents {
         });
     }
 
-    pub(super) fn insert(&mut self, entry: Entry) {
-        self.pass(entry.name.sequence);
-        self.bytes = self.bytes.saturating_add(entry.bytes);
-        self.samples = self.samples.saturating_add(entry.name.samples);
-        self.objects.insert(entry.name.sequence, entry);
+    pub(super) fn insert(&mut self, name: Name, bytes: u64, written: SystemTime) {
+        self.pass(name.sequence);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.samples = self.samples.saturating_add(name.samples);
+        self.objects.insert(name.sequence, Entry { name, undecided: name.undecided, bytes, written });
     }
 
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Entry> {

@@ -13,6 +13,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
 
+/// The file that is locked.
+const LOCK: &str = "lock";
 /// The ending of files that are being written.
 const UNFINISHED: &str = ".tmp";
 /// Endings of objects that were set aside, for people to look at.
@@ -90,7 +92,7 @@ pub(super) struct Found {
 /// Takes the lock that keeps a second process out; held until the file is dropped.
 pub(super) fn lock(dir: &Path) -> Result<File, Error> {
     fs::create_dir_all(dir).map_err(|e| Error::unusable(dir, "make the directory", &e))?;
-    let path = dir.join("lock");
+    let path = dir.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|e| Error::unusable(&path, "open the lock", &e))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -133,16 +135,26 @@ pub(super) fn write(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     });
     let renamed = written.and_then(|()| fs::rename(&unfinished, dir.join(name)));
     if renamed.is_err() {
-        // Gives the space back at once: on a full disk the state file needs some of it.
+        // Gives the space back at once.
         let _ = fs::remove_file(&unfinished);
     }
-    renamed.and_then(|()| File::open(dir)?.sync_all())
+    renamed.and_then(|()| sync(dir))
 }
 
-/// Gives a file another name, durably.
-pub(super) fn rename(dir: &Path, from: &str, to: &str) -> io::Result<()> {
-    fs::rename(dir.join(from), dir.join(to))?;
+/// Makes what was renamed or removed durable.
+pub(super) fn sync(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// Reads a file; its checksum and its content. `None` if it is not there any more.
+///
+/// A directory that was taken away, or is not mounted, has not lost its files: without our lock in it nothing is known.
+pub(super) fn read(dir: &Path, name: &str) -> io::Result<Option<(u32, Vec<u8>)>> {
+    match fs::read(dir.join(name)) {
+        Ok(bytes) => Ok(Some((crc32fast::hash(&bytes), bytes))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && fs::exists(dir.join(LOCK))? => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// Sets a file aside under a name that says why, and keeps the number of such files bounded.

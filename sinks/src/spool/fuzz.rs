@@ -9,7 +9,7 @@ use pipeline::model::object::Writer;
 use pipeline::model::units::Size;
 use prometheus::Registry;
 
-use super::{Config, Error, InFlight, Spool, files, state};
+use super::{Config, Error, InFlight, Spool, files, slots};
 use crate::metrics::Metrics;
 
 /// A second of which a new spool's sequence starts.
@@ -23,8 +23,8 @@ const OBJECTS_MAX: usize = 2;
 /// it and delivers some of what it finds whole; another one after it delivers the rest, nothing twice, and gives no number
 /// again.
 ///
-/// Two names stand for what a fuzzer cannot guess: `state` is the state with its checksum, and `object {number} {samples}`
-/// an object with its own.
+/// Three names stand for what a fuzzer cannot guess: `state` is the state with its checksum, `slots` the file of that name as
+/// it is, and `object {number} {samples}` an object with its own checksum.
 pub fn spool(data: &[u8]) {
     let (Ok(dir), Ok(runtime)) = (Dir::new(), tokio::runtime::Builder::new_current_thread().build()) else {
         return;
@@ -46,7 +46,12 @@ pub fn spool(data: &[u8]) {
         if !first.delivered.is_empty() {
             assert_eq!(second.in_flight, first.delivered.last().copied(), "what had a key is forgotten");
         }
-        let all: Vec<u64> = first.delivered.iter().chain(&second.delivered).copied().collect();
+        let mut all: Vec<u64> = first.delivered.iter().chain(&second.delivered).copied().collect();
+        if first.in_flight.is_some() && all.first().copied() == first.in_flight {
+            // What has its key goes first, before older ones; but not twice.
+            drop(all.drain(..1));
+            assert!(!all.iter().any(|sequence| Some(*sequence) == first.in_flight), "twice: {all:?}");
+        }
         assert!(all.is_sorted_by(|a, b| a < b), "twice or not in order: {all:?}");
         // Nobody gets to the last number: the first is the second in which the spool was made.
         let given = |sequence: u64| sequence < first.writer.next_sequence || sequence == u64::MAX;
@@ -71,29 +76,24 @@ async fn start(dir: &Path, objects_max: usize) -> Result<Started, Error> {
     let (writer, in_flight) = (spool.writer(), spool.in_flight().map(|object| object.sequence));
     let mut delivered = Vec::new();
     while delivered.len() < objects_max {
-        let object = tokio::select! {
-            biased;
-            object = spool.oldest() => object.ok(),
-            () = emptied(&spool) => None,
-        };
-        let Some(object) = object else { break };
+        if spool.is_empty() {
+            break;
+        }
+        let Ok(object) = spool.oldest().await else { break };
+        // It was set aside.
+        let Some(object) = object else { continue };
         assert_eq!(crc32fast::hash(&object.bytes), object.crc32, "not what was written");
         let sequence = object.sequence;
-        let recorded = InFlight { sequence, key: format!("k{sequence:020}"), conflict: false, tenure: None };
+        let key = format!("k{sequence:020}");
+        let recorded = InFlight { sequence, key, conflict: false, tenure: None, location: None };
         if spool.record(recorded).await.is_err() {
             break;
         }
         spool.delivered(sequence).await;
         delivered.push(sequence);
     }
+    spool.record_receipts().await;
     Ok(Started { writer, in_flight, delivered })
-}
-
-/// Returns when nothing is left, all of it set aside perhaps.
-async fn emptied(spool: &Spool) {
-    while !spool.is_empty() {
-        tokio::task::yield_now().await;
-    }
 }
 
 fn put(dir: &Path, file: &[u8]) {
@@ -104,15 +104,20 @@ fn put(dir: &Path, file: &[u8]) {
     let mut words = name.split(' ');
     match (words.next(), words.next().map(str::parse), words.next().map(str::parse)) {
         (Some("state"), ..) => {
-            if let Ok(state) = serde_json::from_slice(content) {
-                drop(state::write(dir, &state));
+            if let (Ok(state), Ok(mut opened)) = (serde_json::from_slice(content), slots::open(dir, NOW)) {
+                drop(opened.slots.write(&state));
             }
         }
         (Some("object"), Some(Ok(sequence)), Some(Ok(samples))) => {
             let name = files::Name { sequence, samples, crc32: crc32fast::hash(content), undecided: None };
             drop(fs::write(dir.join(name.text()), content));
         }
-        _ if name.is_empty() || name.len() > 200 || name.contains(['/', '\0']) || name == ".." || name == "." => {}
+        (Some("slots"), ..) => drop(fs::write(dir.join(slots::FILE), content)),
+        _ if name.is_empty()
+            || name.len() > 200
+            || name.contains(['/', '\0'])
+            || name == ".."
+            || name == "." => {}
         _ => drop(fs::write(dir.join(name), content)),
     }
 }

@@ -1,10 +1,16 @@
 //! The spool on a real directory: order, limits, restarts and damage.
 
+mod claims;
+mod ledger;
+mod memory;
+
 use std::fs;
 
-use pipeline::model::object::Tenure;
+use pipeline::model::object::Object;
 
+use super::files::Name;
 use super::*;
+use crate::turn::Claim;
 
 pub(crate) const NOW: i64 = 1_795_348_800;
 
@@ -51,7 +57,7 @@ fn names(dir: &Path) -> Vec<String> {
 async fn drain(spool: &Spool) -> Vec<u64> {
     let mut order = Vec::new();
     while !spool.is_empty() {
-        let next = spool.oldest().await.unwrap();
+        let Some(next) = spool.oldest().await.unwrap() else { continue };
         assert_eq!(next.bytes, object(next.sequence).bytes);
         order.push(next.sequence);
         spool.delivered(next.sequence).await;
@@ -76,7 +82,7 @@ async fn objects_come_out_oldest_first_also_after_a_restart() {
     assert_eq!(spool.writer().id, writer.id);
     spool.add(&object(13)).await.unwrap();
     assert_eq!(drain(&spool).await, [10, 11, 12, 13]);
-    assert_eq!(names(dir.path()), ["lock", "state.json"]);
+    assert_eq!(names(dir.path()), ["lock", "state"]);
     assert_eq!((metrics.spool_objects.get(), metrics.spool_bytes.get()), (0, 0));
 }
 
@@ -87,7 +93,7 @@ async fn a_full_spool_drops_the_oldest_but_never_the_one_in_flight() {
     for sequence in 1..=3 {
         spool.add(&object(sequence)).await.unwrap();
     }
-    assert_eq!(spool.oldest().await.unwrap().sequence, 1);
+    assert_eq!(spool.oldest().await.unwrap().unwrap().sequence, 1);
     for sequence in 4..=6 {
         spool.add(&object(sequence)).await.unwrap();
     }
@@ -133,7 +139,13 @@ async fn numbers_are_not_used_again() {
     let first = spool.writer().next_sequence;
     spool.add(&object(first + 5)).await.unwrap();
     spool
-        .record(InFlight { sequence: first + 5, key: "k".into(), conflict: false, tenure: None })
+        .record(InFlight {
+            sequence: first + 5,
+            key: "k".into(),
+            conflict: false,
+            tenure: None,
+            location: None,
+        })
         .await
         .unwrap();
     spool.delivered(first + 5).await;
@@ -148,61 +160,6 @@ async fn numbers_are_not_used_again() {
     assert_eq!(spool.writer().next_sequence, first + 10);
     assert_eq!(spool.in_flight().unwrap().sequence, first + 5);
     assert_eq!(dropped(&metrics, DropReason::Rejected), (1, 10));
-}
-
-/// Whoever keeps an object until the spool has it learns so when it is durable, or counted as dropped; not before.
-#[tokio::test]
-async fn it_is_told_which_objects_have_come() {
-    let (parent, metrics) = (tempfile::tempdir().unwrap(), metrics());
-    let dir = parent.path().join("spool");
-    let (spool, lock) = open(&dir, 25, &metrics);
-    let (taken, first) = (spool.taken(), spool.writer().next_sequence);
-    assert_eq!((*taken.borrow(), spool.writer().taken), (0, 0), "nothing has ever come to a new spool");
-    spool.add(&object(first)).await.unwrap();
-    assert_eq!(*taken.borrow(), first + 1);
-    fs::rename(&dir, parent.path().join("gone")).unwrap();
-    spool.add(&object(first + 1)).await.unwrap_err();
-    assert_eq!(*taken.borrow(), first + 1);
-    fs::rename(parent.path().join("gone"), &dir).unwrap();
-    spool.add(&Object { bytes: vec![7; 26].into(), ..object(first + 1) }).await.unwrap();
-    assert_eq!((*taken.borrow(), dropped(&metrics, DropReason::SpoolFull)), (first + 2, (1, 10)));
-    spool.claim(Claim::Lost { tenure: TENURE, ours_until: 0 }).await;
-    spool.add(&object(first + 2)).await.unwrap();
-    assert_eq!((*taken.borrow(), dropped(&metrics, DropReason::TakenOver)), (first + 3, (1, 10)));
-    drop((spool, lock));
-    assert_eq!(*taken.borrow(), first + 3, "it can be asked after the end");
-}
-
-/// A restart must neither ask for an object again that was delivered nor let go of one that never came.
-#[tokio::test]
-async fn what_has_come_is_known_after_a_restart_as_far_as_the_state_is() {
-    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-    let reopened = || open(dir.path(), 1000, &metrics);
-    let (spool, lock) = reopened();
-    let first = spool.writer().next_sequence;
-    drop((spool, lock));
-    // A new spool beside an old journal, and a crash before anything came out of that.
-    let (spool, lock) = reopened();
-    assert_eq!((spool.writer().taken, spool.writer().next_sequence), (0, first));
-    // The old numbering goes on first.
-    spool.add(&object(7)).await.unwrap();
-    assert_eq!((spool.writer().taken, spool.writer().next_sequence), (8, first));
-    spool.record(InFlight { sequence: 7, key: "k".into(), conflict: false, tenure: None }).await.unwrap();
-    spool.delivered(7).await;
-    drop((spool, lock));
-    let (spool, lock) = reopened();
-    assert_eq!((spool.writer().taken, spool.writer().next_sequence), (8, first));
-    spool.add(&object(first + 4)).await.unwrap();
-    drop((spool, lock));
-    fs::write(dir.path().join("state.json"), "{").unwrap();
-    let (spool, lock) = reopened();
-    assert_eq!((spool.writer().taken, spool.writer().next_sequence), (first + 5, first + 5));
-    drop((spool, lock));
-    // An earlier version knew of no difference.
-    let mut state = state::State { taken: None, ..state::open(dir.path(), NOW).unwrap() };
-    state.next_sequence += 3;
-    state::write(dir.path(), &state).unwrap();
-    assert_eq!(reopened().0.writer().taken, first + 8);
 }
 
 #[tokio::test]
@@ -239,51 +196,6 @@ async fn damaged_objects_are_set_aside_and_the_rest_goes_on() {
     assert!(names.contains(&"a note by the operator".to_owned()));
 }
 
-#[tokio::test]
-async fn a_damaged_state_is_set_aside_and_a_new_writer_begins() {
-    for damage in ["", "{", "{}", r#"{"version": 1, "crc32": "00000000", "state": {}}"#] {
-        let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-        let (spool, lock) = open(dir.path(), 1000, &metrics);
-        let before = spool.writer();
-        spool.add(&object(NOW as u64 + 7)).await.unwrap();
-        drop((spool, lock));
-        fs::write(dir.path().join("state.json"), damage).unwrap();
-        let (spool, _lock) = open(dir.path(), 1000, &metrics);
-        assert_ne!(spool.writer().id, before.id, "{damage}");
-        assert_eq!(spool.writer().next_sequence, NOW as u64 + 8, "{damage}");
-        assert_eq!(drain(&spool).await, [NOW as u64 + 7], "{damage}");
-        assert!(dir.path().join("state.json.corrupt").exists(), "{damage}");
-    }
-}
-
-#[test]
-fn every_flipped_byte_of_the_state_is_noticed() {
-    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-    let (spool, lock) = open(dir.path(), 1000, &metrics);
-    let state = spool.lock().state.clone();
-    drop((spool, lock));
-    let path = dir.path().join("state.json");
-    let content = fs::read(&path).unwrap();
-    for at in 0..content.len() {
-        let mut flipped = content.clone();
-        flipped[at] ^= 1;
-        fs::write(&path, flipped).unwrap();
-        match state::read(dir.path()) {
-            Ok(state::Read::State(read)) => assert_eq!(read, state, "byte {at}"),
-            Ok(state::Read::Damaged(_)) | Err(Error::Version { .. }) => {}
-            Ok(state::Read::Missing) | Err(_) => panic!("byte {at}"),
-        }
-    }
-}
-
-#[test]
-fn the_state_of_a_later_version_is_refused() {
-    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-    fs::write(dir.path().join("state.json"), r#"{"version": 2, "crc32": "", "state": null}"#).unwrap();
-    let refused = Spool::open(&config(dir.path(), 1), None, NOW, metrics).unwrap_err();
-    assert!(refused.to_string().contains("has version 2, this agent knows 1"), "{refused}");
-}
-
 #[test]
 fn a_place_that_cannot_be_written_is_refused_with_its_name() {
     let (file, metrics) = (tempfile::NamedTempFile::new().unwrap(), metrics());
@@ -302,101 +214,5 @@ async fn an_object_that_cannot_be_written_may_be_tried_again() {
     assert!(spool.is_empty());
     fs::rename(parent.path().join("gone"), &dir).unwrap();
     spool.add(&object(1)).await.unwrap();
-    assert_eq!(drain(&spool).await, [1]);
-}
-
-const TENURE: Tenure = Tenure { transitions: 3, acquired: 1_795_348_800_000_000 };
-
-fn scraped(sequence: u64, last_scrape: i64) -> Object {
-    Object { last_scrape, ..object(sequence) }
-}
-
-#[tokio::test]
-async fn what_is_undecided_is_kept_and_decided_later_also_after_a_restart() {
-    let check = async |claim: Claim, kept: &[u64], lost: u64| {
-        let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-        let (spool, lock) = open(dir.path(), 1000, &metrics);
-        spool.claim(Claim::Holding { tenure: TENURE, ours_until: 100 }).await;
-        for (sequence, last_scrape) in [(1, 99), (2, 100), (3, 150)] {
-            spool.add(&scraped(sequence, last_scrape)).await.unwrap();
-        }
-        assert_eq!((spool.undecided(), spool.is_drained()), (Some(TENURE), false));
-        assert!(names(dir.path()).iter().any(|name| name.ends_with(".3_1795348800000000_150.parquet")));
-        drop((spool, lock));
-        let (spool, _lock) = open(dir.path(), 1000, &metrics);
-        assert_eq!(spool.undecided(), Some(TENURE));
-        spool.claim(claim).await;
-        assert_eq!(spool.undecided(), None);
-        assert_eq!(drain(&spool).await, kept, "{claim:?}");
-        assert_eq!(dropped(&metrics, DropReason::TakenOver), (lost, 10 * lost), "{claim:?}");
-        assert_eq!(names(dir.path()), ["lock", "state.json"]);
-    };
-    check(Claim::Holding { tenure: TENURE, ours_until: 200 }, &[1, 2, 3], 0).await;
-    check(Claim::Lost { tenure: TENURE, ours_until: 150 }, &[1, 2], 1).await;
-    check(Claim::Lost { tenure: TENURE, ours_until: i64::MIN }, &[1], 2).await;
-    check(Claim::All, &[1, 2, 3], 0).await;
-}
-
-#[tokio::test]
-async fn what_comes_after_a_loss_is_judged_at_once() {
-    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-    let (spool, _lock) = open(dir.path(), 1000, &metrics);
-    let first = spool.writer().next_sequence;
-    spool.claim(Claim::Lost { tenure: TENURE, ours_until: 100 }).await;
-    spool.add(&scraped(first, 99)).await.unwrap();
-    spool.add(&scraped(first + 1, 100)).await.unwrap();
-    assert_eq!((spool.status().objects, spool.writer().next_sequence), (1, first + 2));
-    assert_eq!(dropped(&metrics, DropReason::TakenOver), (1, 10));
-}
-
-/// While it is undecided it is not given out; what has its key may have arrived and is not dropped.
-#[tokio::test]
-async fn undecided_objects_wait() {
-    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-    let (spool, _lock) = open(dir.path(), 1000, &metrics);
-    spool.claim(Claim::Holding { tenure: TENURE, ours_until: 100 }).await;
-    spool.add(&scraped(1, 100)).await.unwrap();
-    spool.add(&scraped(2, 100)).await.unwrap();
-    assert!(spool.is_drained() && !spool.is_empty());
-    let later = async { spool.claim(Claim::Holding { tenure: TENURE, ours_until: 101 }).await };
-    let (next, ()) = tokio::join!(spool.oldest(), later);
-    assert_eq!(next.unwrap().sequence, 1);
-    spool.claim(Claim::Holding { tenure: TENURE, ours_until: 100 }).await;
-    spool.add(&scraped(3, 100)).await.unwrap();
-    spool.record(InFlight { sequence: 3, key: "k".into(), conflict: false, tenure: None }).await.unwrap();
-    spool.claim(Claim::Lost { tenure: TENURE, ours_until: 100 }).await;
-    assert_eq!(drain(&spool).await, [1, 2, 3]);
-}
-
-/// What comes out of the journal knows in which turn it was scraped. The present claim may not have been made yet, or be
-/// of another turn; neither decides about it.
-#[tokio::test]
-async fn an_object_of_an_earlier_turn_is_judged_by_that_turn() {
-    let later = Tenure { transitions: 5, acquired: TENURE.acquired + 1 };
-    let of_earlier =
-        |sequence, last_scrape| Object { tenure: Some(TENURE), ..scraped(sequence, last_scrape) };
-    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-    let (spool, lock) = open(dir.path(), 1000, &metrics);
-    spool.add(&of_earlier(1, 100)).await.unwrap();
-    assert_eq!(spool.undecided(), Some(TENURE), "no claim was made");
-    spool.claim(Claim::Holding { tenure: later, ours_until: 1000 }).await;
-    spool.add(&of_earlier(2, 200)).await.unwrap();
-    spool.add(&scraped(3, 999)).await.unwrap();
-    assert_eq!((spool.undecided(), spool.status().objects), (Some(TENURE), 3));
-    drop((spool, lock));
-    let (spool, _lock) = open(dir.path(), 1000, &metrics);
-    spool.claim(Claim::Lost { tenure: TENURE, ours_until: 200 }).await;
-    spool.add(&of_earlier(4, 199)).await.unwrap();
-    spool.add(&of_earlier(5, 200)).await.unwrap();
-    assert_eq!((spool.undecided(), drain(&spool).await), (None, vec![1, 3, 4]));
-    assert_eq!(dropped(&metrics, DropReason::TakenOver), (2, 20));
-}
-
-/// A single agent delivers them all, in whatever turn they were scraped.
-#[tokio::test]
-async fn who_takes_no_turns_delivers_what_was_scraped_in_one() {
-    let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
-    let (spool, _lock) = open(dir.path(), 1000, &metrics);
-    spool.add(&Object { tenure: Some(TENURE), ..object(1) }).await.unwrap();
     assert_eq!(drain(&spool).await, [1]);
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Trouble, Uploader};
 use crate::spool::{InFlight, SpooledObject};
-use crate::store::{Body, Condition, Next, Store};
+use crate::store::{Body, Next, Store};
 
 /// An object that is stored later than this after the end of its turn may already be below another's, seconds. Nobody else
 /// begins within four.
@@ -19,7 +19,7 @@ const LATE: i64 = 2;
 #[derive(Clone, Debug)]
 pub(super) struct Left {
     recorded: InFlight,
-    /// When its turn ended; `None` if an earlier process had it, which has sent nothing since.
+    /// When its turn ended; `None` if an earlier process had it, which ended before it could send anything late.
     ended: Option<Instant>,
 }
 
@@ -41,35 +41,23 @@ impl Left {
 impl<S: Store> Uploader<S> {
     /// Whether the object had arrived under the key that an earlier turn gave it, in time to be read.
     ///
-    /// Who may look, looks. Who may not writes it under the same key on the condition that it is not there: if it was, it had
-    /// arrived; if it was not, then what is stored now comes too late, and the object goes again under a new key. Should
-    /// both be read after all, ClickHouse drops the second as a block that it has had (by its ETag).
+    /// Who may look, looks. Who may not cannot know whether it came in time, and gives it a new key: should both be read,
+    /// ClickHouse drops the second as a block that it has had (by its ETag), while what comes too late is never read.
     pub(super) async fn has_arrived(&mut self, left: &Left, object: &SpooledObject) -> bool {
         let body = Body { bytes: object.bytes.clone(), crc32: object.crc32 };
         let (store, key) = (Arc::clone(&self.store), left.key());
         let mut trouble = Trouble::new(self);
         let arrived = loop {
             store.ready().await;
-            let error = match store.head(key).await {
+            match store.head(key).await {
                 Ok(None) => break false,
                 Ok(Some(stored)) => {
                     break stored.is(&body) && !self.is_late(left, stored.modified).await;
                 }
-                Err(error) => error,
-            };
-            if !matches!(error.next, Next::Denied | Next::Reject | Next::Unconditional) {
-                trouble.step(&error).await;
-                continue;
-            }
-            match store.put(key, &body, Condition::Absent).await {
-                Err(error) if error.next == Next::Exists => break true,
-                Err(error)
-                    if matches!(error.next, Next::Wait | Next::Refresh | Next::Denied | Next::Clock) =>
-                {
-                    trouble.step(&error).await;
+                Err(error) if matches!(error.next, Next::Denied | Next::Reject | Next::Unconditional) => {
+                    break false;
                 }
-                // It is stored only now, or may be.
-                _ => break false,
+                Err(error) => trouble.step(&error).await,
             }
         };
         trouble.over();
@@ -77,7 +65,10 @@ impl<S: Store> Uploader<S> {
             tracing::info!(key, "what an earlier turn had sent has arrived");
             self.metrics.uploads_confirmed_late.inc();
         } else {
-            tracing::info!(key, "what an earlier turn had sent did not arrive in time, it gets a new key");
+            tracing::info!(
+                key,
+                "what an earlier turn had sent is not known to have arrived in time, it gets a new key"
+            );
         }
         arrived
     }

@@ -1,5 +1,7 @@
 //! Uploading into a scripted store, under paused time.
 
+mod places;
+mod storms;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,8 +11,9 @@ use std::sync::{Mutex, MutexGuard};
 use proptest::prelude::*;
 
 use super::*;
+use crate::key::Key;
 use crate::spool::tests::{NOW, config, metrics, object};
-use crate::store::{Error, Receipt, Stored};
+use crate::store::{Body, Error, Receipt, Stored};
 
 /// What the store does with one PUT.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,13 @@ struct Memory {
     /// Every PUT: key, condition, seconds since the store was made.
     attempts: Vec<(String, Condition, u64)>,
     refreshes: usize,
+    /// Where it is now, and what it had at the places before.
+    bucket: &'static str,
+    elsewhere: Vec<BTreeMap<String, Body>>,
+    /// Whether it takes no notice of conditions.
+    careless: bool,
+    /// Seconds since it was made of every request of any kind.
+    requests: Vec<u64>,
 }
 
 impl Scripted {
@@ -62,6 +72,10 @@ impl Scripted {
             arrived: Vec::new(),
             attempts: Vec::new(),
             refreshes: 0,
+            bucket: "a",
+            elsewhere: Vec::new(),
+            careless: false,
+            requests: Vec::new(),
         };
         Arc::new(Self { inner: Mutex::new(memory), started: Instant::now() })
     }
@@ -79,10 +93,20 @@ impl Scripted {
     }
 }
 
+impl Memory {
+    /// From now on objects go there, where there is nothing yet.
+    fn move_to(&mut self, bucket: &'static str) {
+        self.bucket = bucket;
+        let before = std::mem::take(&mut self.objects);
+        self.elsewhere.push(before);
+    }
+}
+
 impl Scripted {
     fn take(&self, key: &str, body: &Body, condition: Condition) -> (Step, Result<Receipt, Error>) {
         let elapsed = self.elapsed();
         let mut memory = self.lock();
+        memory.requests.push(elapsed);
         memory.attempts.push((key.to_owned(), condition, elapsed));
         let step = memory.puts.pop_front().unwrap_or(Step::Ok);
         if let Step::Fail(next) = step {
@@ -91,7 +115,7 @@ impl Scripted {
         if matches!(step, Step::Hang) {
             return (step, Err(failure(Next::Unknown)));
         }
-        if condition == Condition::Absent && memory.objects.contains_key(key) {
+        if condition == Condition::Absent && !memory.careless && memory.objects.contains_key(key) {
             return (step, Err(failure(Next::Exists)));
         }
         memory.objects.insert(key.to_owned(), body.clone());
@@ -109,6 +133,14 @@ fn failure(next: Next) -> Error {
 impl Store for Scripted {
     async fn ready(&self) {}
 
+    fn location(&self) -> Option<Location> {
+        Some(Location { bucket: self.lock().bucket.to_owned(), prefix: "p".to_owned() })
+    }
+
+    fn is_hopeless(&self) -> bool {
+        false
+    }
+
     async fn server_time(&self) -> Result<i64, Error> {
         Ok(self.lock().clock + self.elapsed() as i64)
     }
@@ -122,7 +154,9 @@ impl Store for Scripted {
     }
 
     async fn head(&self, key: &str) -> Result<Option<Stored>, Error> {
-        let memory = self.lock();
+        let elapsed = self.elapsed();
+        let mut memory = self.lock();
+        memory.requests.push(elapsed);
         let stored = |body: &Body| Stored {
             size: body.bytes.len() as u64,
             crc32: Some(body.crc32),
@@ -132,7 +166,9 @@ impl Store for Scripted {
     }
 
     async fn largest_key(&self, after: &str) -> Result<Option<String>, Error> {
-        let memory = self.lock();
+        let elapsed = self.elapsed();
+        let mut memory = self.lock();
+        memory.requests.push(elapsed);
         let largest = memory.objects.keys().rfind(|key| key.as_str() > after).cloned();
         memory.list.map_or(Ok(largest), |next| Err(failure(next)))
     }
@@ -275,6 +311,18 @@ async fn a_store_without_conditions_is_asked_without() {
     live(dir.path(), &store, &[1, 2], HOUR).await;
     let conditions: Vec<_> = store.attempts().into_iter().map(|(_, condition, _)| condition).collect();
     assert_eq!(conditions, [Condition::Absent, Condition::None, Condition::None]);
+}
+
+/// One that takes no notice of conditions and never says so: the same key and the same bytes again.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_ignores_conditions_gets_the_same_again() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Lost, Step::Lost, Step::Ok]));
+    store.lock().careless = true;
+    let life = live(dir.path(), &store, &[1, 2], HOUR).await;
+    assert_eq!((life.left, life.stopped()), (0, None));
+    let memory = store.lock();
+    assert_eq!(memory.arrived, [key(NOW, 1), key(NOW, 1), key(NOW, 1), memory.arrived[3].clone()]);
+    assert_eq!((memory.objects.len(), &memory.objects[&key(NOW, 1)].bytes), (2, &object(1).bytes));
 }
 
 #[tokio::test(start_paused = true)]

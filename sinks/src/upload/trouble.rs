@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::{Delivery, Uploader};
 use crate::metrics::Metrics;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Budget};
 use crate::status::Progress;
 use crate::store::{Body, Error, Next, Store};
 
@@ -17,6 +18,7 @@ pub(super) struct Trouble<S> {
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     backoff: Backoff,
+    budget: Arc<Budget>,
     attempt: u64,
     /// Classes that were said.
     said: BTreeSet<&'static str>,
@@ -32,6 +34,7 @@ impl<S: Store> Trouble<S> {
             progress: Arc::clone(&uploader.progress),
             metrics: Arc::clone(&uploader.metrics),
             backoff: Backoff::new(uploader.policy),
+            budget: Arc::clone(&uploader.budget),
             attempt: 0,
             said: BTreeSet::new(),
             denied: false,
@@ -49,6 +52,7 @@ impl<S: Store> Trouble<S> {
         };
         if at_once {
             self.note(error.class, &error.text);
+            self.pause(Duration::ZERO).await;
         } else {
             self.wait(error.class, &error.text).await;
         }
@@ -58,6 +62,12 @@ impl<S: Store> Trouble<S> {
     pub(super) async fn wait(&mut self, class: &'static str, text: &str) {
         self.note(class, text);
         let wait = self.backoff.next();
+        self.pause(wait).await;
+    }
+
+    /// Waits at least so long, and until the budget of all series allows another attempt.
+    async fn pause(&self, least: Duration) {
+        let wait = least.max(self.budget.take());
         self.metrics.retry_wait_seconds.inc_by(wait.as_secs_f64());
         sleep(wait).await;
     }

@@ -72,9 +72,7 @@ impl Call {
                 by_descriptor(thread, Class::Receive, Class::Receive, first)
             }
             libc::SYS_connect => by_descriptor(thread, Class::Connect, Class::Connect, first),
-            libc::SYS_fsync | libc::SYS_fdatasync => {
-                by_descriptor(thread, Class::Sync, Class::Sync, first)
-            }
+            libc::SYS_fsync | libc::SYS_fdatasync => by_descriptor(thread, Class::Sync, Class::Sync, first),
             libc::SYS_ftruncate | libc::SYS_fallocate => {
                 by_descriptor(thread, Class::Truncate, Class::Truncate, first)
             }

@@ -56,7 +56,8 @@ pub fn watch(data: &[u8]) {
     for (role, followed) in ROLES.into_iter().zip(followed) {
         let mut fresh = groups(role);
         fresh.update(&HashSet::new());
-        let all = |groups: &Groups| groups.iter().map(|group| (**group).clone()).collect::<Vec<TargetGroup>>();
+        let all =
+            |groups: &Groups| groups.iter().map(|group| (**group).clone()).collect::<Vec<TargetGroup>>();
         assert_eq!(all(&followed), all(&fresh), "{role:?}");
     }
 }

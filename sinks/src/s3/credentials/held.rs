@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Fetch, Grant};
 use crate::metrics::Metrics;
-use crate::retry::{Backoff, Policy};
+use crate::retry::{Backoff, Budget, Policy};
 use crate::s3::server_time::ServerTime;
 use crate::status::CredentialsStatus;
 
@@ -23,6 +23,9 @@ use crate::status::CredentialsStatus;
 const FORCED_APART: Duration = Duration::from_secs(60);
 /// Whatever a lifetime says, the source is not asked more often than this.
 const DELAY_MIN: Duration = Duration::from_secs(1);
+/// However often fetching is due or asked for: ten at once, then one every six seconds.
+const FETCHES_BURST: u32 = 10;
+const FETCHES_APART: Duration = Duration::from_secs(6);
 /// How often it is looked whether the credentials have expired, while someone waits for valid ones.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -61,7 +64,9 @@ impl Credentials {
     /// Fetches and refreshes for ever. The only place that fetches, so that no two fetches run at once.
     pub(crate) async fn keep<F: Fetch>(&self, source: &F) {
         let mut backoff = Backoff::new(self.policy);
+        let budget = Budget::new(FETCHES_BURST, FETCHES_APART);
         loop {
+            sleep(budget.take()).await;
             let delay = match source.fetch().await.and_then(|grant| self.check(grant)) {
                 Ok(grant) => {
                     backoff.reset();
@@ -177,6 +182,12 @@ impl Credentials {
                 () = sleep(LOOK) => {}
             }
         }
+    }
+
+    /// Whether there never were any, and the last attempt to get them has failed.
+    pub(crate) fn are_hopeless(&self) -> bool {
+        let state = self.state.borrow();
+        state.grant.is_none() && state.failure.is_some()
     }
 
     fn is_valid(&self) -> bool {

@@ -86,4 +86,3 @@ async fn s3_has_to_show_a_certificate() {
     assert!(refused.text.contains("certificate"), "{}", refused.text);
     assert_eq!(asked(&requests), "", "it was asked all the same");
 }
-
