@@ -92,7 +92,9 @@ pub(crate) fn open(dir: &Path, config: &Config, taken: u64, metrics: Arc<Metrics
     std::fs::create_dir_all(dir).map_err(|e| failed("make the directory", e))?;
     // A directory whose own name is not durable keeps nothing.
     if let Some(parent) = dir.parent() {
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(|e| failed("sync what is above", e))?;
+        File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .map_err(|e| failed("sync what is above", e))?;
     }
     let left = Left::find(dir, taken).map_err(|e| failed("list the files", e))?;
     let (sender, entries) = mpsc::channel(ENTRIES_MAX);

@@ -173,7 +173,9 @@ pub(crate) fn read(
             }
         }
         if samples_max > 0 && out.len() as u64 > samples_max {
-            let text = format!("more than {samples_max} samples after metric relabelling (sample_limit, or twice batch.max_rows)");
+            let text = format!(
+                "more than {samples_max} samples after metric relabelling (sample_limit, or twice batch.max_rows)"
+            );
             reader.reading.failed = Some(ScrapeError::Limit(text));
         }
         if reader.reading.failed.is_some() {

@@ -270,7 +270,9 @@ fn a_target_whose_series_all_change_finds_room_again() {
 #[test]
 fn nothing_that_an_exporter_says_takes_more_than_its_room() {
     let limits = || Limits { max_series: 100, ..Limits::default() };
-    let body = |version: i64| (0..20).map(|i| format!("m{{i=\"{i}\",version=\"{version}\"}} 1\n")).collect::<String>();
+    let body = |version: i64| {
+        (0..20).map(|i| format!("m{{i=\"{i}\",version=\"{version}\"}} 1\n")).collect::<String>()
+    };
     let mut bench = bench_with(plain(), limits());
     let mut due = 0;
     for version in 0..40 {
@@ -289,7 +291,8 @@ fn nothing_that_an_exporter_says_takes_more_than_its_room() {
     bench.scrape(TIME, &format!("a{{l=\"{long}\"}} 1\nb{{l=\"{long}\"}} 1\nc 1\n"));
     assert!(matches!(bench.health(), Health::Down(text) if text.contains("limits.max_series")));
     // Failed scrapes leave nothing, however many there are before the next object.
-    let mut bench = bench_with(Job { limits: JobLimits { samples: 19, ..JobLimits::default() }, ..plain() }, limits());
+    let mut bench =
+        bench_with(Job { limits: JobLimits { samples: 19, ..JobLimits::default() }, ..plain() }, limits());
     for version in 0..40 {
         bench.scrape(TIME + version, &body(version));
         assert!(bench.worker.open().1.slots() <= 30, "held: {}", bench.worker.open().1.slots());

@@ -21,7 +21,10 @@ async fn what_has_no_end_is_left_long_before() {
     ] {
         let server = Server::start(vec![vec![Step::Endless(begin.clone().into_bytes())]]).await;
         let got = get(&server, LONG).await;
-        assert!(matches!(got, Err(ScrapeError::Connect(_) | ScrapeError::Truncated(_))), "{begin:?}: {got:?}");
+        assert!(
+            matches!(got, Err(ScrapeError::Connect(_) | ScrapeError::Truncated(_))),
+            "{begin:?}: {got:?}"
+        );
     }
 }
 
@@ -61,7 +64,11 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Sends `piece` again and again, with a pause, as long as the client stays.
-async fn again_and_again(begin: &'static str, piece: &'static str, pause: Duration) -> (SocketAddr, JoinSet<()>) {
+async fn again_and_again(
+    begin: &'static str,
+    piece: &'static str,
+    pause: Duration,
+) -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
