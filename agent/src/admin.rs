@@ -228,7 +228,9 @@ mod tests {
             check("GET /targets?x", "200", &["application/json", "\"active\": []"]).await;
             check("GET /metrics", "200", &["version=0.0.4", "\nagent_build_info{"]).await;
             check("GET /nothing", "404", &["nothing is served here"]).await;
-            check("POST /metrics", "405", &["allow: GET, HEAD"]).await;
+            for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"] {
+                check(&format!("{method} /metrics"), "405", &["allow: GET, HEAD"]).await;
+            }
             check("nonsense", "400", &[]).await;
             check(&format!("GET /{}", "x".repeat(2 * HEAD_BYTES_MAX)), "4", &[]).await;
         })
@@ -256,6 +258,37 @@ mod tests {
             silent
         })
         .await;
+    }
+
+    /// Whoever sends a request byte by byte, or never reads the answer, has as long as anybody.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_is_cut_off() {
+        let listener = bind(&Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)) }).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let views = Views {
+            registry: telemetry::registry().unwrap(),
+            not_ready: Box::new(Vec::new),
+            doing: Box::new(|| None),
+            targets: Box::new(|| serde_json::json!({})),
+        };
+        let stop = CancellationToken::new();
+        let slow = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let start = tokio::time::Instant::now();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+            let drip = async {
+                loop {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    if stream.write_all(b"a: b\r\n").await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let cut = tokio::time::timeout(3 * TIME_MAX, drip).await;
+            assert!(cut.is_ok(), "still connected after {:?}", start.elapsed());
+            stop.cancel();
+        };
+        tokio::join!(serve(listener, Arc::new(views), stop.clone()), slow);
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ mod clock;
 pub mod doctor;
 pub mod dry_run;
 pub mod lease;
+mod memory;
 pub mod samples;
 mod signals;
 pub mod targets;
@@ -37,7 +38,7 @@ use config::{Config, Loaded};
 
 /// Objects between the pipeline and the sinks. The sinks take them as fast as the disk does; two bridge a pause, and more
 /// would only be lost in a crash.
-const OBJECTS_MAX: usize = 2;
+pub(crate) const OBJECTS_MAX: usize = 2;
 
 /// The journal's directory in the spool's, whose lock keeps a second process out of both.
 const JOURNAL: &str = "journal";
@@ -126,7 +127,7 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
         %listen,
         sink = %sink(&config),
         spool = %config.sinks.spool.dir.display(),
-        memory_bytes_max = memory_bytes_max(&config),
+        memory_bytes_max = memory::bytes_max(&config),
         "agent started"
     );
     let (sender, objects) = mpsc::channel(OBJECTS_MAX);
@@ -245,19 +246,6 @@ fn sink(config: &Config) -> String {
     }
 }
 
-/// The sum of all limits: what the process holds at the very most, bytes. In practice far less.
-fn memory_bytes_max(config: &Config) -> u64 {
-    const SERIES_BYTES: u64 = 300;
-    // 12 in the open batch (28 where every sample has a timestamp of its own), and 16 while it is encoded.
-    const ROW_BYTES: u64 = 44;
-    let pipeline = &config.pipeline;
-    let batch = pipeline.batch.max_rows.saturating_mul(ROW_BYTES);
-    // In the queue, the one being encoded, and the one being written or sent.
-    let objects = pipeline.batch.max_bytes.0.saturating_mul(OBJECTS_MAX as u64 + 2);
-    let series = pipeline.limits.max_series.saturating_mul(SERIES_BYTES);
-    [pipeline.limits.max_body_bytes.0, batch, objects, series].into_iter().fold(0, u64::saturating_add)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,13 +296,5 @@ mod tests {
         stop.cancel();
         let ended = join_with(std::future::pending(), &stop).await;
         assert!(matches!(ended, Err(Error::Deadline(_))), "{ended:?}");
-    }
-
-    #[test]
-    fn limits_bound_memory() {
-        let environment = config::Environment::default();
-        let loaded = config::load(config::Source::Local, &environment, config::Purpose::Run).unwrap();
-        // 128 MiB of bodies, 44 MB of rows, 4 objects of 10 MiB, 5 million series of 300 bytes.
-        assert_eq!(memory_bytes_max(&loaded.config), (128 << 20) + 44_000_000 + (40 << 20) + 1_500_000_000);
     }
 }

@@ -48,6 +48,10 @@ impl Config {
     }
 }
 
+/// What one scrape may bring at most, in full batches. The default, two million samples, is more than fit into the largest
+/// body that is taken by default.
+pub const SCRAPE_BATCHES: u64 = 2;
+
 /// The open batch.
 #[derive(Debug)]
 pub(crate) struct Batcher {
@@ -61,6 +65,11 @@ pub(crate) struct Batcher {
 impl Batcher {
     pub(crate) fn new(config: Config) -> Self {
         Self { open: Batch::default(), since: None, config, bytes_per_row: 5.0 }
+    }
+
+    /// Samples that one scrape may bring. A batch is looked at between scrapes, and so this bounds it.
+    pub(crate) fn scrape_max(&self) -> u64 {
+        self.config.max_rows.saturating_mul(SCRAPE_BATCHES)
     }
 
     /// Says that samples were added at `now`.

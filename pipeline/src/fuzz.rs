@@ -11,6 +11,7 @@ use prometheus::Registry;
 
 pub use crate::discovery::fuzz::{lists, watch};
 use crate::encode::{self, Compression, Encoder};
+pub use crate::journal::fuzz::journal;
 use crate::metrics::{Metrics, reason};
 use crate::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use crate::model::sample::SeriesTable;
@@ -166,6 +167,11 @@ mod tests {
     #[test]
     fn relabelling_rules_of_the_corpus() {
         replay("relabel", super::relabel);
+    }
+
+    #[test]
+    fn journals_of_the_corpus() {
+        replay("journal", super::journal);
     }
 
     #[test]

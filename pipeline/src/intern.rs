@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use crate::Limits;
 use crate::model::labels::{CLUSTER_ID, Labels, LabelsBuilder, METRIC_NAME};
 use crate::model::sample::{
-    Batch, Exposed, NO_TIMESTAMP, Parsed, Refusal, Series, SeriesId, SeriesTable, Slot,
+    Batch, Exposed, LABEL_BYTES, NO_TIMESTAMP, Parsed, Refusal, Series, SeriesId, SeriesTable, Slot,
 };
 use crate::model::scrape::ScrapeError;
 use crate::model::target::Target;
@@ -95,8 +95,11 @@ impl TargetSeries {
         if let Some(slot) = self.by_labels.find(hash, same) {
             return Ok(*slot);
         }
-        if table.len() as u64 >= series_max {
-            let text = format!("all targets together have {series_max} series (limits.max_series)");
+        if table.is_full(series_max) {
+            let text = format!(
+                "all targets together have {series_max} series, or as many bytes of labels as {series_max} of {LABEL_BYTES} \
+                 have (limits.max_series)"
+            );
             return Err(Refusal::Scrape(ScrapeError::Limit(text)));
         }
         let known = Known { series: table.insert(series), seen: 0, timestamp: NO_TIMESTAMP };
@@ -150,17 +153,17 @@ impl TargetSeries {
     /// Frees the series that neither the last scrape nor the one before it held.
     pub(crate) fn prune(&mut self, table: &mut SeriesTable) {
         let generation = self.generation;
-        self.release(table, |known| known.seen.wrapping_add(1) >= generation);
+        self.release(|known| known.seen.wrapping_add(1) >= generation, |id| table.retire(id));
     }
 
-    /// Frees the series that a failed scrape brought.
+    /// Frees the series that a failed scrape brought, at once: no batch has named them.
     pub(crate) fn roll_back(&mut self, table: &mut SeriesTable) {
-        self.release(table, |known| known.seen != 0);
+        self.release(|known| known.seen != 0, |id| table.discard(id));
     }
 
     /// Frees all series, because the target is gone.
     pub(crate) fn clear(&mut self, table: &mut SeriesTable) {
-        self.release(table, |_| false);
+        self.release(|_| false, |id| table.retire(id));
     }
 
     /// Series known.
@@ -194,14 +197,14 @@ impl TargetSeries {
         slot
     }
 
-    fn release(&mut self, table: &mut SeriesTable, keep: impl Fn(&Known) -> bool) {
+    fn release(&mut self, keep: impl Fn(&Known) -> bool, mut gone: impl FnMut(SeriesId)) {
         let Self { slots, free, by_labels, .. } = self;
         by_labels.retain(|slot| {
             let Some(place) = slots.get_mut(slot.0 as usize) else { return false };
             match place.take_if(|known| !keep(known)) {
                 None => place.is_some(),
                 Some(known) => {
-                    table.retire(known.series);
+                    gone(known.series);
                     free.push(*slot);
                     false
                 }

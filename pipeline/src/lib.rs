@@ -254,7 +254,7 @@ impl Pipeline {
         taken: watch::Receiver<u64>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Self { jobs, discovery, pool, scrapes, worker, journal } = self;
+        let Self { jobs, discovery, mut pool, scrapes, worker, journal } = self;
         let mut discoveries = JoinSet::new();
         let jobs = jobs
             .into_iter()
@@ -267,9 +267,10 @@ impl Pipeline {
         let runtime = Handle::current();
         let (left, journal) = match journal {
             Some(journal::Opened { left, journal, disk }) => {
-                let runtime = runtime.clone();
+                let (runtime, stopping) = (runtime.clone(), stop.clone());
+                pool.set_pause(journal.problem());
                 tasks.spawn_blocking(move || {
-                    disk.run(taken, &runtime);
+                    disk.run(taken, &stopping, &runtime);
                     Ok(())
                 });
                 (left, Some(journal))

@@ -42,8 +42,10 @@ def check(suite):
     hit = writer.road.hit
     checks.that(f"{who}: answers were lost, bodies torn, PUTs met silence", hit["lose"] and hit["tear"] and hit["silence"], hit)
     checks.that(f"{who}: objects whose answers were lost were found delivered", writer.confirmed_late, "none was")
+    checks.that(f"{who}: the open batch outlived a kill", writer.replayed, "no sample was taken from the journal")
     checks.that(f"{who}: the agent was killed", len(writer.kills) >= 4, f"{len(writer.kills)} times")
-    print(f"--      {who}: {len(writer.kills)} kills; PUTs {hit}; {writer.confirmed_late:.0f} answers lost, objects found", flush=True)
+    print(f"--      {who}: {len(writer.kills)} kills; PUTs {hit}; {writer.confirmed_late:.0f} objects found delivered; "
+          f"{writer.replayed:.0f} samples from the journal", flush=True)
     bucket = judge.Bucket(suite.s3, prefix)
     judge.settle(tables, bucket.keys)
     checks.section(who, judge.check_queue, checks, tables, bucket, who)

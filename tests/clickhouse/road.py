@@ -5,7 +5,7 @@ import time
 
 from proxy import CUT_REQUEST, LOSE_ANSWER, TRUNCATE, Proxy
 
-# `cut`: connections are reset at once. `lose`: the object arrives, its answer does not. `tear`: half of the body arrives.
+# `cut`: connections are reset at once. `lose`: an object arrives, its answer does not. `tear`: half of an object arrives.
 # `silence`: bodies are held back, and arrive when the mode changes, whether their sender still lives or not.
 FAULTS = {"pass": None, "cut": CUT_REQUEST, "lose": LOSE_ANSWER, "tear": TRUNCATE, "silence": None}
 # However long the mode stays, nothing is held back longer than this.
@@ -29,8 +29,8 @@ class Road(Proxy):
             with self._counting:
                 self.hit[mode] += 1
             return FAULTS[mode]
-        # The half of nothing is nothing.
-        return None if mode == "tear" else FAULTS[mode]
+        # A writer that cannot list comes to no PUT.
+        return FAULTS[mode] if mode == "cut" else None
 
     def _hold(self, moment, _):
         until = time.monotonic() + SILENCE_MAX

@@ -20,7 +20,10 @@ EXPORTERS = 4
 KILL_COSTS = 1.5
 
 # What would say that samples were lost, or that uploading has stopped.
-DROPPED = ("agent_samples_dropped_total", "agent_spool_dropped_samples_total", "agent_lines_bad_total", "agent_upload_stopped")
+DROPPED = (
+    "agent_samples_dropped_total", "agent_spool_dropped_samples_total", "agent_lines_bad_total", "agent_journal_errors_total",
+    "agent_upload_stopped",
+)
 
 CONFIG = """global:
   scrape_interval: {interval}s
@@ -62,9 +65,11 @@ class Writer:
         self.exporters = [Exporter() for _ in range(EXPORTERS)]
         # Of each kill -9: the moment before it, and the moment at which the process was gone.
         self.kills = []
-        # What it counted before it was killed or stopped: as dropped, and as delivered although no answer had said so.
+        # What it counted before it was killed or stopped: as dropped, as delivered although no answer had said so, and as
+        # taken from the journal of the process before.
         self.dropped = {}
         self.confirmed_late = 0
+        self.replayed = 0
         self.process = None
         self._program = suite.options.agent
         self._work = suite.work
@@ -149,6 +154,7 @@ class Writer:
             if count:
                 self.dropped[name] = self.dropped.get(name, 0) + count
         self.confirmed_late += self.metric("agent_uploads_confirmed_late_total")
+        self.replayed += self.metric("agent_journal_replayed_samples_total")
 
     def close(self):
         """Ends everything of it."""

@@ -18,9 +18,10 @@ WIDE_BODIES = 4
 Answer = collections.namedtuple("Answer", "number done series wide")
 
 
-def wide_values(number, size):
+def wide_values(instance, number, size):
     """The values of a wide exporter's series at scrape `number`."""
-    return numpy.random.default_rng(number % WIDE_BODIES).integers(1, 1 << 52, size=size)
+    port = int(instance.rsplit(":", 1)[1])
+    return numpy.random.default_rng([port, number % WIDE_BODIES]).integers(1, 1 << 52, size=size)
 
 
 class Target:
@@ -43,7 +44,7 @@ class Target:
         return self._text.replace(b"@@@@@@@@@", b"%09d" % number) + self._wide[number % len(self._wide)]
 
     def _wide_text(self, number):
-        values = wide_values(number, self.wide).tolist()
+        values = wide_values(self.instance, number, self.wide).tolist()
         lines = [f'{WIDE}{{i="{i}"}} {value}' for i, value in enumerate(values)]
         return "\n".join([f"# TYPE {WIDE} gauge", *lines, ""]).encode()
 

@@ -94,10 +94,10 @@ class Ledger:
         return any(began <= answer.done < began + 2 * SCRAPE_SECONDS for began in self.failed.get(target.instance, ()))
 
     def missing(self, targets):
-        """Answers that are not there, and how many samples they were."""
+        """Answers that are not there although the agent had not given them up, and how many samples they were."""
         found, _ = self.scrapes({target.instance: target for target in targets})
         lost = [(target, answer) for target in targets for answer in target.answers
-                if answer.number not in found.get(target.instance, ())]
+                if answer.number not in found.get(target.instance, ()) and not self.is_given_up(target, answer)]
         samples = sum(1 + answer.series + answer.wide + REPORT_SAMPLES for _, answer in lost)
         return [(target.instance, answer.number) for target, answer in lost], samples
 
@@ -193,7 +193,7 @@ class Ledger:
                 at = stamps == stamp
                 held = numpy.zeros(target.wide)
                 held[numbers[at]] = values[at]
-                if key not in times or not numpy.array_equal(held, wide_values(times[key], target.wide).astype(float)):
+                if key not in times or not numpy.array_equal(held, wide_values(instance, times[key], target.wide).astype(float)):
                     yield (*key, "wide values differ")
         for key in times:
             if targets[key[0]].wide and key not in seen:

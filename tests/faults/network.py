@@ -132,12 +132,14 @@ def unconditional(suite, name):
     """A store without conditional writes: said once, and then the same key with the same bytes, whatever became of it."""
     world = World(suite, name)
     chance = suite.random(name)
-    later = [None, proxy.LOSE_ANSWER, proxy.CUT_PART, proxy.STORED_500, None]
+    faults, met = [proxy.LOSE_ANSWER, proxy.CUT_PART, proxy.STORED_500], []
 
     def plan(request):
         if request.is_put() and request.conditional:
             return refuse(501, "NotImplemented")
-        return chance.choice(later) if request.is_put() else None
+        # Never two in a row: waits double.
+        met.append(request.is_put() and chance.random() < 0.6 and not (met and met[-1]))
+        return chance.choice(faults) if met[-1] else None
 
     world.s3_proxy.plan = plan
     world.start()

@@ -59,6 +59,9 @@ class Life:
             command = [world.suite.options.kill_at, "--report", self.report, *trace, "--", *command]
         self.command = [str(word) for word in command]
         self.traced = trace is not None
+        # Of the tracer's moments only a kill is an end.
+        then = trace[trace.index("--then") + 1] if trace and "--then" in trace else "kill"
+        self.ends_at_moment = self.traced and then.startswith("kill")
         self.began = time.time()
         # When it was killed; None while it lives and after an orderly end.
         self.died = None
@@ -123,7 +126,7 @@ class Life:
                 return False
             time.sleep(0.01)
         moment = self.moment()
-        if moment and self.died is None:
+        if self.ends_at_moment and moment and self.died is None:
             self.died = moment[0]
         return True
 

@@ -21,11 +21,12 @@ mod targets {
     static CHOSEN: OnceLock<Target> = OnceLock::new();
 
     /// Every target by its name, which is that of its corpus too.
-    const TARGETS: [(&str, Target); 8] = [
+    const TARGETS: [(&str, Target); 9] = [
         ("exposition", pipeline::fuzz::exposition),
         ("relabel", pipeline::fuzz::relabel),
         ("lists", pipeline::fuzz::lists),
         ("watch", pipeline::fuzz::watch),
+        ("journal", pipeline::fuzz::journal),
         ("spool", sinks::fuzz::spool),
         ("grant", sinks::fuzz::grant),
         ("answer", sinks::fuzz::answer),

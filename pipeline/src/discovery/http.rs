@@ -212,6 +212,37 @@ mod tests {
         assert_eq!(found, [Found::default()]);
     }
 
+    #[tokio::test]
+    async fn a_server_that_nobody_vouches_for_is_asked_nothing() {
+        let server = crate::scrape::tests::tls::start(false).await;
+        let yaml = format!("{{url: 'https://{}/', authorization: {{credentials: hush}}}}", server.address);
+        let found = Server::new(&serde_norway::from_str(&yaml).unwrap()).look().await;
+        assert!(found.problems[0].contains("UnknownIssuer"), "{found:?}");
+        assert_eq!(server.requests(), Vec::<String>::new());
+    }
+
+    /// The list may lie elsewhere; who we are is for the server that the configuration names.
+    #[tokio::test]
+    async fn secrets_do_not_follow_to_another_server() {
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let location = format!("http://{}/list", other.local_addr().unwrap());
+        let away = format!(
+            "HTTP/1.1 307 x\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        let serve = async {
+            let (mut stream, _) = other.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(json("[]").as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).to_lowercase()
+        };
+        let yaml = "{authorization: {credentials: hush}, http_headers: {X-Key: {secrets: [hush]}}}";
+        let answers = [away.as_str()];
+        let (elsewhere, (_, requests, _)) = tokio::join!(serve, looks(yaml, &answers));
+        assert!(requests[0].contains("authorization: bearer hush") && requests[0].contains("x-key: hush"));
+        assert!(elsewhere.starts_with("get /list") && !elsewhere.contains("hush"), "{elsewhere}");
+    }
+
     #[test]
     fn kinds_of_content() {
         for (kind, expected) in [

@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::left::{SAMPLES, SERIES, file};
 use super::{Entry, Left, Metrics, Pending};
+use crate::clock;
 
 /// How long to wait before a disk that refused is asked again; it doubles up to the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -121,18 +123,25 @@ impl Disk {
     }
 
     /// Runs until nobody has entries any more. `taken`: all objects below it are in the spool or were counted.
-    pub(crate) fn run(mut self, mut taken: watch::Receiver<u64>, runtime: &Handle) {
+    /// Once everything is `stopping`, a disk that refuses is not waited for.
+    pub(crate) fn run(
+        mut self,
+        mut taken: watch::Receiver<u64>,
+        stopping: &CancellationToken,
+        runtime: &Handle,
+    ) {
         self.sweep(&mut taken);
         loop {
             let failed = match runtime.block_on(self.next(&mut taken)) {
                 Next::Entry(pending) => {
                     let bytes = i64::try_from(pending.entry.bytes()).unwrap_or_default();
                     let written = self.write(&pending.entry).is_ok();
-                    let recovered = written || self.recover(Some(&pending.entry), &mut taken, runtime);
+                    let recovered =
+                        written || self.recover(Some(&pending.entry), &mut taken, stopping, runtime);
                     self.metrics.pending_bytes.sub(bytes);
-                    !recovered || (self.is_due() && !self.commit_or_recover(&mut taken, runtime))
+                    !recovered || (self.is_due() && !self.commit_or_recover(&mut taken, stopping, runtime))
                 }
-                Next::Commit => !self.commit_or_recover(&mut taken, runtime),
+                Next::Commit => !self.commit_or_recover(&mut taken, stopping, runtime),
                 Next::Taken => {
                     self.sweep(&mut taken);
                     false
@@ -167,16 +176,10 @@ impl Disk {
 
     async fn next(&mut self, taken: &mut watch::Receiver<u64>) -> Next {
         let due = self.due();
-        let is_due = async {
-            match due {
-                Some(due) => tokio::time::sleep_until(due.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             pending = self.entries.recv() => pending.map_or(Next::End, Next::Entry),
-            () = is_due => Next::Commit,
+            () = clock::until(due) => Next::Commit,
             () = changed(taken) => Next::Taken,
         }
     }
@@ -251,6 +254,9 @@ impl Disk {
             }
             Err(error) => {
                 timer.stop_and_discard();
+                // The system may have forgotten pages that it could not write (fsync(2), EIO), so that all series are written
+                // again.
+                self.is_lost.store(true, Ordering::Release);
                 self.fail(error);
             }
         }
@@ -258,19 +264,23 @@ impl Disk {
     }
 
     /// False where it is not worth trying any more.
-    fn commit_or_recover(&mut self, taken: &mut watch::Receiver<u64>, runtime: &Handle) -> bool {
-        self.commit().is_ok() || self.recover(None, taken, runtime)
+    fn commit_or_recover(
+        &mut self,
+        taken: &mut watch::Receiver<u64>,
+        stopping: &CancellationToken,
+        runtime: &Handle,
+    ) -> bool {
+        self.commit().is_ok() || self.recover(None, taken, stopping, runtime)
     }
 
-    /// Takes note of a failure: the worker seals what is open, since an object is another way to make it durable, and a new
-    /// generation begins, since the system may have forgotten pages that it could not write.
+    /// Takes note of a failure: scraping pauses, and the worker seals what is open, since an object is another way to make it
+    /// durable.
     fn fail(&mut self, error: &io::Error) {
         self.metrics.errors.inc();
         let text = format!("the journal cannot be written: {error}");
         self.problem.send_if_modified(|problem| {
             let is_new = problem.is_none();
             if is_new {
-                self.is_lost.store(true, Ordering::Release);
                 tracing::error!(dir = %self.dir.display(), %error, "the journal cannot be written, scraping pauses");
                 *problem = Some(text);
             }
@@ -278,18 +288,20 @@ impl Disk {
         });
     }
 
-    /// Waits until the disk takes data again, `entry` first. False where the worker has ended meanwhile: then all batches are
-    /// objects on their way to the spool.
+    /// Waits until the disk takes data again, `entry` first. False where everything stops meanwhile: the worker makes objects of
+    /// all batches then.
     fn recover(
         &mut self,
         mut entry: Option<&Entry>,
         taken: &mut watch::Receiver<u64>,
+        stopping: &CancellationToken,
         runtime: &Handle,
     ) -> bool {
         let mut pause = PAUSE_MIN;
         loop {
             runtime.block_on(async {
                 tokio::select! {
+                    () = stopping.cancelled() => {}
                     () = changed(taken) => {}
                     () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
                 }
@@ -306,7 +318,7 @@ impl Disk {
                 self.problem.send_replace(None);
                 return true;
             }
-            if self.entries.is_closed() {
+            if stopping.is_cancelled() {
                 return false;
             }
         }

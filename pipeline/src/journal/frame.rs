@@ -152,12 +152,10 @@ mod tests {
 
     fn file(bodies: &[Vec<u8>]) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut before = 0;
-        for body in bodies {
+        for (before, body) in bodies.iter().enumerate() {
             let start = begin(&mut out);
             out.extend_from_slice(body);
-            finish(&mut out, start, before, 1);
-            before += 1;
+            finish(&mut out, start, u32::try_from(before).unwrap(), 1);
         }
         out
     }

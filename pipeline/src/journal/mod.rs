@@ -13,19 +13,21 @@
 
 mod disk;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod left;
 mod metrics;
 mod number;
 mod read;
 mod scribe;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::model::units::Duration;
@@ -88,6 +90,12 @@ pub(crate) struct Opened {
 pub(crate) fn open(dir: &Path, config: &Config, taken: u64, metrics: Arc<Metrics>) -> Result<Opened, Error> {
     let failed = |action, problem| Error { action, path: dir.to_owned(), problem };
     std::fs::create_dir_all(dir).map_err(|e| failed("make the directory", e))?;
+    // A directory whose own name is not durable keeps nothing.
+    if let Some(parent) = dir.parent() {
+        File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .map_err(|e| failed("sync what is above", e))?;
+    }
     let left = Left::find(dir, taken).map_err(|e| failed("list the files", e))?;
     let (sender, entries) = mpsc::channel(ENTRIES_MAX);
     let (sender_of_problem, problem) = watch::channel(None);
@@ -124,18 +132,27 @@ pub(crate) struct Journal {
 pub type Problem = watch::Receiver<Option<String>>;
 
 impl Journal {
-    /// Gives an entry to the disk. Blocks while too much waits for it.
-    pub(crate) fn append(&self, entry: Entry, runtime: &Handle) {
+    /// Gives an entry to the disk; waits while too much is on its way there. Gives up where the disk refuses, because then the
+    /// batch is about to become an object.
+    pub(crate) async fn append(&self, entry: Entry) {
         let bytes = u32::try_from(entry.bytes()).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes.min(PENDING_BYTES_MAX));
-        // The semaphore is never closed.
-        let room = runtime.block_on(room).ok();
-        self.metrics.pending_bytes.add(i64::from(bytes));
-        // Without the thread, which ends after the worker only, there is nothing to be done here.
-        let _ = self.entries.blocking_send(Pending { entry, _room: room });
+        let send = async {
+            let room = Arc::clone(&self.room).acquire_many_owned(bytes.min(PENDING_BYTES_MAX));
+            // The semaphore is never closed, and the thread that receives ends after the worker only.
+            let pending = Pending { entry, _room: room.await.ok() };
+            if let Ok(place) = self.entries.reserve().await {
+                self.metrics.pending_bytes.add(i64::from(bytes));
+                place.send(pending);
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.failed() => {}
+            () = send => {}
+        }
     }
 
-    /// Whether what was written since the last time may be lost, because the disk failed in between.
+    /// Whether something that was written has not come to the disk since the last time, and may have been forgotten.
     pub(crate) fn was_lost(&self) -> bool {
         self.is_lost.load(Ordering::Acquire) && self.is_lost.swap(false, Ordering::AcqRel)
     }
@@ -143,11 +160,6 @@ impl Journal {
     /// Whether the disk refuses at the moment.
     pub(crate) fn is_failing(&self) -> bool {
         self.problem.borrow().is_some()
-    }
-
-    /// Waits until the disk takes entries again.
-    pub(crate) async fn recovered(&self) {
-        let _ = self.problem().wait_for(Option::is_none).await;
     }
 
     /// Waits until the disk refuses.

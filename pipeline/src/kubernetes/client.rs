@@ -14,6 +14,7 @@ use kube::api::PostParams;
 use kube::client::Body;
 use tower::BoxError;
 
+use super::bounded::bounded;
 use super::error::Error;
 use super::permission::Permission;
 use super::server::Server;
@@ -54,7 +55,11 @@ impl Client {
         let bare = kube::Client::try_from(config).map_err(|e| Error::Config(crate::http::chain(&e)))?;
         let service = tower::service_fn(move |request: Request<Body>| {
             let (bare, headers) = (bare.clone(), Arc::clone(&headers));
-            async move { bare.send(with_headers(request, &headers).await?).await.map_err(BoxError::from) }
+            async move {
+                let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+                let answer = bare.send(with_headers(request, &headers).await?).await?;
+                Ok::<_, BoxError>(bounded(answer, is_watch))
+            }
         });
         Ok(Self { inner: kube::Client::new(service, namespace), server: shown.into() })
     }

@@ -4,6 +4,7 @@
 //! used here and by what watches; it never shows in a `pub` signature. Never prints a secret: tokens are read from their
 //! files at each request and live in headers that are marked sensitive.
 
+mod bounded;
 mod client;
 mod error;
 mod lease;

@@ -156,3 +156,42 @@ async fn what_is_missing_is_named() {
     let text = Client::open(&Server::Kubeconfig(broken.path().into())).await.unwrap_err().to_string();
     assert!(!text.contains("hunter"), "{text}");
 }
+
+/// Whoever answers in the API server's place fills nobody's memory, with an answer or with a refusal.
+#[tokio::test]
+async fn an_answer_without_end_is_left() {
+    for status in [201, 403] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let flood = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 65536]).await.unwrap() > 0);
+            let head = format!("HTTP/1.1 {status} x\r\nContent-Type: application/json\r\n\r\n\"");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut sent = 0_usize;
+            while stream.write_all(&[b'a'; 1 << 16]).await.is_ok() {
+                sent += 1 << 16;
+                assert!(sent < 1 << 30, "it takes everything");
+            }
+        };
+        let client = Client::open(&Server::Url(url, Box::default())).await.unwrap();
+        let asked = async {
+            let error = client.may(&list_pods()).await.unwrap_err();
+            drop(client);
+            error.to_string()
+        };
+        let (error, ()) = tokio::join!(asked, flood);
+        assert!(error.contains("is it the API server?"), "{error}");
+    }
+}
+
+/// The API server shows a certificate of an authority that we know, or gets no token.
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_is_asked_nothing() {
+    let server = crate::scrape::tests::tls::start(false).await;
+    let url = format!("https://{}", server.address);
+    let client = Client::open(&Server::Url(url, Box::default())).await.unwrap();
+    let error = client.may(&list_pods()).await.unwrap_err().to_string();
+    assert!(error.contains("UnknownIssuer"), "{error}");
+    assert_eq!(server.requests(), Vec::<String>::new());
+}

@@ -112,6 +112,10 @@ pub(crate) enum Refusal {
     Scrape(ScrapeError),
 }
 
+/// Bytes of labels that there is room for, per series of `limits.max_series`: long ones count for several. Few exporters have
+/// more on average; cAdvisor's ids and images are the longest among the usual ones.
+pub const LABEL_BYTES: u64 = 256;
+
 /// All series that are alive, by id.
 #[derive(Debug, Default)]
 pub struct SeriesTable {
@@ -119,11 +123,14 @@ pub struct SeriesTable {
     free: Vec<SeriesId>,
     /// Series whose target stopped exposing them; freed by `sweep` once no open batch names them.
     dead: Vec<SeriesId>,
+    /// Bytes of the labels of all that are not freed.
+    label_bytes: u64,
 }
 
 impl SeriesTable {
     /// Gives `series` an id. The caller holds that id once, and gives it back with [`Self::retire`].
     pub fn insert(&mut self, series: Series) -> SeriesId {
+        self.label_bytes += series.labels.as_bytes().len() as u64;
         if let Some(id) = self.free.pop()
             && let Some(slot) = self.slots.get_mut(id.0 as usize)
         {
@@ -134,6 +141,32 @@ impl SeriesTable {
         let id = SeriesId(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
         self.slots.push(Some(series));
         id
+    }
+
+    /// Whether there is no room for one more, where `series_max` may be held: those that are gone and wait for the open batch
+    /// to be sealed take room too.
+    #[must_use]
+    pub fn is_full(&self, series_max: u64) -> bool {
+        let held = self.slots.len() - self.free.len();
+        held as u64 >= series_max || self.label_bytes >= series_max.saturating_mul(LABEL_BYTES)
+    }
+
+    /// Whether a quarter of the room is taken by series that are gone: sealing the open batch frees it.
+    #[must_use]
+    pub fn is_stale(&self, series_max: u64) -> bool {
+        self.dead.len() as u64 > series_max / 4
+    }
+
+    /// Frees a series that no batch has named.
+    pub fn discard(&mut self, id: SeriesId) {
+        self.forget(id);
+        self.free.push(id);
+    }
+
+    fn forget(&mut self, id: SeriesId) {
+        if let Some(series) = self.slots.get_mut(id.0 as usize).and_then(Option::take) {
+            self.label_bytes -= series.labels.as_bytes().len() as u64;
+        }
     }
 
     /// The series with this id, while it is alive or an open batch names it.
@@ -150,11 +183,7 @@ impl SeriesTable {
     /// Frees the retired series and returns their ids; call it when no batch is open.
     pub fn sweep(&mut self) -> Vec<SeriesId> {
         let dead = std::mem::take(&mut self.dead);
-        for id in &dead {
-            if let Some(slot) = self.slots.get_mut(id.0 as usize) {
-                *slot = None;
-            }
-        }
+        dead.iter().for_each(|id| self.forget(*id));
         self.free.extend_from_slice(&dead);
         dead
     }

@@ -9,6 +9,7 @@ pub(crate) mod number;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64_with_secret;
@@ -58,7 +59,42 @@ impl Secret {
 pub(crate) struct Cache {
     lines: HashTable<CachedLine>,
     secret: Secret,
+    all: Arc<Lines>,
     generation: u32,
+}
+
+/// How many lines all caches together hold, and may hold. Lines beyond are decoded each time, so that whoever spells one
+/// series in a million ways, or exposes what metric relabelling drops, takes time of its own and no memory.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    held: AtomicU64,
+    max: u64,
+}
+
+impl Lines {
+    /// Room for two lines of each series.
+    pub(crate) fn new(series_max: u64) -> Arc<Self> {
+        Arc::new(Self { held: AtomicU64::new(0), max: series_max.saturating_mul(2) })
+    }
+
+    fn is_full(&self) -> bool {
+        self.held.load(Ordering::Relaxed) >= self.max
+    }
+
+    /// One cache went from so many lines to so many.
+    fn changed(&self, from: usize, to: usize) {
+        if to > from {
+            self.held.fetch_add((to - from) as u64, Ordering::Relaxed);
+        } else {
+            self.held.fetch_sub((from - to) as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.all.changed(self.lines.len(), 0);
+    }
 }
 
 #[derive(Debug)]
@@ -70,8 +106,8 @@ struct CachedLine {
 }
 
 impl Cache {
-    pub(crate) fn new(secret: Secret) -> Self {
-        Self { lines: HashTable::new(), secret, generation: 0 }
+    pub(crate) fn new(secret: Secret, all: Arc<Lines>) -> Self {
+        Self { lines: HashTable::new(), secret, all, generation: 0 }
     }
 
     /// Lines remembered.
@@ -81,13 +117,15 @@ impl Cache {
 
     /// Forgets the lines that neither this scrape nor the one before it held.
     pub(crate) fn prune(&mut self) {
-        let generation = self.generation;
+        let (generation, before) = (self.generation, self.lines.len());
         self.lines.retain(|line| line.seen.wrapping_add(1) >= generation);
+        self.all.changed(before, self.lines.len());
         self.lines.shrink_to(self.lines.len() * 2, |line| line.hash);
     }
 
     /// Forgets all lines, because the series they lead to are about to go.
     pub(crate) fn clear(&mut self) {
+        self.all.changed(self.lines.len(), 0);
         self.lines.clear();
     }
 
@@ -135,7 +173,9 @@ pub(crate) fn read(
             }
         }
         if samples_max > 0 && out.len() as u64 > samples_max {
-            let text = format!("more than {samples_max} samples after metric relabelling (sample_limit)");
+            let text = format!(
+                "more than {samples_max} samples after metric relabelling (sample_limit, or twice batch.max_rows)"
+            );
             reader.reading.failed = Some(ScrapeError::Limit(text));
         }
         if reader.reading.failed.is_some() {
@@ -228,7 +268,10 @@ impl<R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, R> {
             return Ok(line.slot);
         }
         let slot = self.decode(series)?;
-        self.cache.lines.insert_unique(hash, CachedLine { hash, slot, seen }, |line| line.hash);
+        if !self.cache.all.is_full() {
+            self.cache.all.changed(0, 1);
+            self.cache.lines.insert_unique(hash, CachedLine { hash, slot, seen }, |line| line.hash);
+        }
         Ok(slot)
     }
 

@@ -29,7 +29,7 @@ fn read_text(body: &[u8], cache: &mut Cache, known: &mut Vec<String>) -> (Vec<St
 }
 
 fn check(body: &str, expected: &[&str], bad: u64) {
-    let mut cache = Cache::new(Secret::random());
+    let mut cache = Cache::new(Secret::random(), Lines::new(1000));
     let mut known = Vec::new();
     // The second reading comes from the cache and has to say the same.
     for round in ["first", "cached"] {
@@ -84,7 +84,7 @@ fn a_bad_line_costs_that_line() {
     ] {
         check(&format!("{bad}\ngood 1\n"), &[good], 1);
     }
-    let mut cache = Cache::new(Secret::random());
+    let mut cache = Cache::new(Secret::random(), Lines::new(1000));
     let body = [b"ok 1\nbad{a=\"\xff".as_slice(), &[b'x'; 300], b"\"} 1\n"].concat();
     let (samples, reading) = read_text(&body, &mut cache, &mut Vec::new());
     assert_eq!((samples.len(), reading.lines_bad), (1, 1));
@@ -97,7 +97,7 @@ fn a_bad_line_costs_that_line() {
 
 #[test]
 fn a_type_is_part_of_what_a_line_means() {
-    let mut cache = Cache::new(Secret::random());
+    let mut cache = Cache::new(Secret::random(), Lines::new(1000));
     let mut known = Vec::new();
     let mut types = |body: &str| read_text(body.as_bytes(), &mut cache, &mut known).0;
     assert_eq!(types("# TYPE a counter\na 1\n"), [r#"{__name__="a"} counter 1"#]);
@@ -121,7 +121,7 @@ fn lines_that_are_their_familys_name_stay_apart() {
 
 #[test]
 fn lines_not_seen_for_two_scrapes_are_forgotten() {
-    let mut cache = Cache::new(Secret::random());
+    let mut cache = Cache::new(Secret::random(), Lines::new(1000));
     let mut known = Vec::new();
     read_text(b"a 1\nb 1\n", &mut cache, &mut known);
     for (body, expected) in [("a 1\n", 2), ("a 1\n", 1)] {
@@ -134,7 +134,7 @@ fn lines_not_seen_for_two_scrapes_are_forgotten() {
 #[test]
 fn the_sample_limit_ends_the_reading() {
     let mut out = Vec::new();
-    let mut cache = Cache::new(Secret::random());
+    let mut cache = Cache::new(Secret::random(), Lines::new(1000));
     let reading = read(b"a 1\nb 1\nc 1\nd 1\n", &mut cache, 2, &mut out, |_| Ok(Slot(0)));
     assert_eq!((reading.samples, reading.failed.map(|e| e.reason())), (4, Some("limit")));
 }
@@ -181,7 +181,7 @@ proptest! {
             labels.iter().for_each(|(n, v)| all.set(n, v));
             expected.insert(all.build().to_string(), if value.is_nan() { number::NORMAL_NAN } else { value.to_bits() });
         }
-        let mut cache = Cache::new(Secret::random());
+        let mut cache = Cache::new(Secret::random(), Lines::new(1000));
         let mut known = Vec::new();
         let mut out = Vec::new();
         for _ in 0..2 {
@@ -199,7 +199,7 @@ proptest! {
     fn noise_costs_only_itself(noise in prop::collection::vec(any::<u8>(), 0..400)) {
         let mut body = noise;
         body.extend_from_slice(b"\nfine 1\n");
-        let mut cache = Cache::new(Secret::random());
+        let mut cache = Cache::new(Secret::random(), Lines::new(1000));
         let (samples, reading) = read_text(&body, &mut cache, &mut Vec::new());
         prop_assert_eq!(samples.len() as u64 + reading.dropped, reading.samples);
         prop_assert!(samples.iter().any(|s| s.contains("fine")));
@@ -207,7 +207,30 @@ proptest! {
 
     #[test]
     fn lines_like_real_ones_never_panic(body in "([a-z_:]{1,4}[{]?([a-z]{1,3}=\"[^\"]{0,5}\",?){0,3}[}]? ?[0-9.eE+-]{0,6}( [0-9]{1,4})?\r?\n){0,20}") {
-        let mut cache = Cache::new(Secret::random());
+        let mut cache = Cache::new(Secret::random(), Lines::new(1000));
         read_text(body.as_bytes(), &mut cache, &mut Vec::new());
     }
+}
+
+/// Lines beyond the room for them are decoded each time, and mean the same.
+#[test]
+fn lines_that_find_no_room_are_read_all_the_same() {
+    let all = Lines::new(1);
+    let mut cache = Cache::new(Secret::random(), Arc::clone(&all));
+    let mut out = Vec::new();
+    for scrape in 1..4 {
+        let mut decoded = 0;
+        let reading = read(b"a 1\nb 1\nc 1\nd 1\n", &mut cache, 0, &mut out, |_| {
+            decoded += 1;
+            Ok(Slot(decoded))
+        });
+        assert_eq!((reading.samples, out.len(), cache.len()), (4, 4, 2));
+        assert_eq!(decoded, if scrape == 1 { 4 } else { 2 });
+    }
+    let mut other = Cache::new(Secret::random(), Arc::clone(&all));
+    read(b"e 1\n", &mut other, 0, &mut out, |_| Ok(Slot(0)));
+    assert_eq!(other.len(), 0);
+    drop(cache);
+    read(b"e 1\n", &mut other, 0, &mut out, |_| Ok(Slot(0)));
+    assert_eq!(other.len(), 1);
 }

@@ -13,7 +13,7 @@ mod schedule;
 mod sharding;
 mod targets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unsupported;
 mod view;
 

@@ -59,6 +59,14 @@ struct Shared {
     memory: Memory,
     metrics: Arc<Metrics>,
     clock: Clock,
+    /// Why nothing can be kept at the moment.
+    pause: Option<watch::Receiver<Option<String>>>,
+}
+
+impl Shared {
+    fn is_paused(&self) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.borrow().is_some())
+    }
 }
 
 impl Pool {
@@ -72,7 +80,7 @@ impl Pool {
     ) -> Self {
         let memory = Memory::new(max_body_bytes, metrics.body_waits.clone());
         Self {
-            shared: Shared { queue, memory, metrics, clock },
+            shared: Shared { queue, memory, metrics, clock, pause: None },
             view: TargetsView::default(),
             gate: Gate::open(),
         }
@@ -81,6 +89,11 @@ impl Pool {
     /// Puts a gate before the targets.
     pub(crate) fn set_gate(&mut self, gate: Gate) {
         self.gate = gate;
+    }
+
+    /// Skips scrapes, as back-pressure, while there is a reason for which they could not be kept.
+    pub(crate) fn set_pause(&mut self, pause: watch::Receiver<Option<String>>) {
+        self.shared.pause = Some(pause);
     }
 
     /// The gate before the targets.
@@ -364,6 +377,11 @@ impl TargetLoop {
             let is_due = tokio::time::sleep_until(schedule.due());
             if stop.run_until_cancelled(is_due).await.is_none() {
                 return Ok(());
+            }
+            if self.shared.is_paused() {
+                let missed = schedule.advance(Instant::now(), clock());
+                self.shared.metrics.skipped.with_label_values(&["backpressure"]).inc_by(missed + 1);
+                continue;
             }
             let time = schedule.timestamp(Instant::now(), clock());
             let Some(scrape) = abort.run_until_cancelled(self.scrape(time)).await else {

@@ -20,7 +20,7 @@ use crate::model::object::{Object, Tenure};
 use crate::model::sample::{Batch, Parsed, SeriesTable};
 use crate::model::scrape::{Scrape, ScrapeError};
 use crate::model::target::{Health, LastScrape, Target};
-use crate::parse::{self, Cache, Reading, Secret};
+use crate::parse::{self, Cache, Lines, Reading, Secret};
 use crate::report::{self, Report, ReportSeries};
 use crate::{Limits, batch};
 
@@ -44,6 +44,10 @@ pub(crate) struct Worker {
     external: Labels,
     next_sequence: u64,
     secret: Secret,
+    /// Whether series that are gone keep others out.
+    crowded: bool,
+    /// Lines that all targets together remember.
+    lines: Arc<Lines>,
     table: SeriesTable,
     /// By address: an address cannot be given to another target while the weak pointer lives.
     targets: HashMap<usize, TargetState>,
@@ -67,11 +71,14 @@ struct TargetState {
 
 impl Worker {
     pub(crate) fn new(settings: Settings, encoder: Encoder, metrics: Arc<Metrics>) -> Self {
+        let lines = Lines::new(settings.limits.max_series);
         Self {
             limits: settings.limits,
             external: settings.external,
             next_sequence: settings.next_sequence,
             secret: Secret::random(),
+            crowded: false,
+            lines,
             table: SeriesTable::default(),
             targets: HashMap::new(),
             batcher: Batcher::new(settings.batch),
@@ -113,7 +120,7 @@ impl Worker {
         let (external, secret, table) = (&self.external, &self.secret, &mut self.table);
         let mut state = self.targets.remove(&address(&target)).unwrap_or_else(|| TargetState {
             target: Arc::downgrade(&target),
-            lines: Cache::new(secret.clone()),
+            lines: Cache::new(secret.clone(), Arc::clone(&self.lines)),
             series: TargetSeries::new(),
             report: ReportSeries::new(&target, external, table),
         });
@@ -165,7 +172,7 @@ impl Worker {
 
     /// Whether the open batch has to become an object.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.batcher.is_due(now)
+        self.batcher.is_due(now) || self.crowded || self.table.is_stale(self.limits.max_series)
     }
 
     /// When it has to at the latest.
@@ -239,9 +246,13 @@ impl Worker {
         time: i64,
         report: &mut Report,
     ) -> (Reading, Result<(), ScrapeError>) {
-        let Self { limits, external, table, metrics, parsed, batcher, .. } = self;
+        let Self { limits, external, table, metrics, parsed, batcher, crowded, .. } = self;
         let TargetState { lines, series, .. } = state;
-        let mut reading = parse::read(body, lines, target.job.limits.samples, parsed, |exposed| {
+        let samples_max = match target.job.limits.samples {
+            0 => batcher.scrape_max(),
+            limit => limit.min(batcher.scrape_max()),
+        };
+        let mut reading = parse::read(body, lines, samples_max, parsed, |exposed| {
             series.resolve(exposed, target, external, limits.max_series, table)
         });
         metrics.samples_scraped.inc_by(reading.samples);
@@ -258,11 +269,12 @@ impl Worker {
         if let Some(error) = failed {
             metrics.dropped(reason::SCRAPE_FAILED, reading.samples);
             metrics.scrapes_refused.with_label_values(&[error.reason()]).inc();
-            if table.len() as u64 >= limits.max_series {
-                // All may be those of before, which would keep out those of now for ever.
+            let is_full = table.is_full(limits.max_series);
+            series.roll_back(table);
+            if is_full {
+                // All may be those of before, which would keep out those of now for ever. An object makes room.
+                *crowded |= series.len() > 0;
                 series.clear(table);
-            } else {
-                series.roll_back(table);
             }
             lines.clear();
             return (reading, Err(error));
@@ -295,6 +307,7 @@ impl Worker {
             alive
         });
         let freed = table.sweep();
+        self.crowded = false;
         self.encoder.forget(&freed);
         if let Some(scribe) = &mut self.scribe {
             scribe.sealed(&freed);

@@ -247,6 +247,8 @@ fn all_series_together_are_bounded() {
     assert_eq!(bench.health(), Health::Up);
     bench.scrape(TIME + 1, "a 1\nb 1\nc 1\n");
     assert!(matches!(bench.health(), Health::Down(error) if error.contains("limits.max_series")));
+    assert!(bench.worker.is_due(Instant::now()), "what is gone makes room with the next object");
+    bench.worker.seal();
     bench.scrape(TIME + 2, "a 1\nb 1\n");
     assert_eq!((bench.health(), bench.worker.table.len()), (Health::Up, 8));
 }
@@ -261,6 +263,41 @@ fn a_target_whose_series_all_change_finds_room_again() {
     bench.worker.seal();
     bench.scrape(TIME + 2, &body(2));
     assert_eq!(bench.health(), Health::Up);
+}
+
+/// What an exporter can make us hold is bounded: series that come and go before an object, labels of any length, and scrapes
+/// that fail after a million new series.
+#[test]
+fn nothing_that_an_exporter_says_takes_more_than_its_room() {
+    let limits = || Limits { max_series: 100, ..Limits::default() };
+    let body = |version: i64| {
+        (0..20).map(|i| format!("m{{i=\"{i}\",version=\"{version}\"}} 1\n")).collect::<String>()
+    };
+    let mut bench = bench_with(plain(), limits());
+    let mut due = 0;
+    for version in 0..40 {
+        bench.scrape(TIME + version, &body(version));
+        assert!(bench.worker.open().1.slots() <= 100, "held: {}", bench.worker.open().1.slots());
+        if bench.worker.is_due(Instant::now()) {
+            bench.worker.seal();
+            due += 1;
+        }
+    }
+    assert!(due > 5, "objects are made earlier, so that there is room: {due}");
+    assert_eq!(bench.health(), Health::Up);
+    // Two texts of the greatest length that a line may have are more than a hundred series of 256 bytes.
+    let mut bench = bench_with(plain(), limits());
+    let long = "x".repeat(20_000);
+    bench.scrape(TIME, &format!("a{{l=\"{long}\"}} 1\nb{{l=\"{long}\"}} 1\nc 1\n"));
+    assert!(matches!(bench.health(), Health::Down(text) if text.contains("limits.max_series")));
+    // Failed scrapes leave nothing, however many there are before the next object.
+    let mut bench =
+        bench_with(Job { limits: JobLimits { samples: 19, ..JobLimits::default() }, ..plain() }, limits());
+    for version in 0..40 {
+        bench.scrape(TIME + version, &body(version));
+        assert!(bench.worker.open().1.slots() <= 30, "held: {}", bench.worker.open().1.slots());
+    }
+    assert!(matches!(bench.health(), Health::Down(text) if text.contains("sample_limit")));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The worker's thread: takes scrapes from one queue, gives objects to the other, and sleeps between.
 //!
 //! Blocks where the second queue is full, which is what holds the first one back. Has everything that is added to the open
-//! batch written to the journal; where its disk refuses, it seals what is open and takes nothing until the disk recovers.
+//! batch written to the journal; while its disk refuses, what comes is sealed at once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -11,10 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::Error;
+use crate::clock;
 use crate::gate::Gate;
 use crate::journal::{Journal, Left};
 use crate::model::object::Object;
 use crate::model::scrape::Scrape;
+
+/// How long the journal may keep a scrape waiting once everything stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the thread is connected to.
 pub(crate) struct Connections {
@@ -30,8 +34,8 @@ enum Next {
     Scrape(Scrape),
     /// The open batch is due.
     Due,
-    /// The journal's disk has failed: the open batch has to become durable as an object.
-    JournalLost,
+    /// The journal's disk refuses: the open batch has to become durable as an object.
+    JournalFailed,
     /// The gate has closed: what is in the queue is the last for now.
     Closing(u64),
     /// The queue is closed and empty.
@@ -80,13 +84,8 @@ impl Thread<'_> {
     fn turn(&mut self) -> bool {
         loop {
             let sent = match self.runtime.block_on(self.next()) {
-                Next::Scrape(scrape) => self.take(scrape),
-                Next::Due => self.seal(),
-                Next::JournalLost => {
-                    let sent = self.seal();
-                    self.worker.distrust_journal();
-                    sent
-                }
+                Next::Scrape(scrape) => self.take(scrape) && (!self.is_urgent() || self.seal()),
+                Next::Due | Next::JournalFailed => self.seal(),
                 Next::Closing(version) => {
                     let mut sent = true;
                     while let (true, Ok(scrape)) = (sent, self.connections.scrapes.try_recv()) {
@@ -106,25 +105,24 @@ impl Thread<'_> {
 
     async fn next(&mut self) -> Next {
         let due = self.worker.due();
-        let Connections { scrapes, journal, gate, stopping, .. } = &mut self.connections;
-        let Some(journal) = journal else { return next(due, scrapes, gate).await };
-        if journal.was_lost() {
-            return Next::JournalLost;
-        }
-        if journal.is_failing() {
-            // What is in the queue when everything stops still goes into an object.
-            tokio::select! {
-                biased;
-                () = journal.recovered() => {}
-                () = stopping.cancelled() => {}
-                version = gate.closing_to_seal() => return Next::Closing(version),
+        let Connections { scrapes, journal, gate, .. } = &mut self.connections;
+        let failed = async {
+            match journal.as_ref().filter(|journal| !journal.is_failing()) {
+                Some(journal) => journal.failed().await,
+                None => std::future::pending().await,
             }
-        }
+        };
         tokio::select! {
             biased;
-            () = journal.failed(), if !stopping.is_cancelled() => Next::JournalLost,
+            () = failed => Next::JournalFailed,
             next = next(due, scrapes, gate) => next,
         }
+    }
+
+    /// Whether the open batch is durable as an object only, and nothing more is there to go into it.
+    fn is_urgent(&self) -> bool {
+        let Connections { scrapes, journal, .. } = &self.connections;
+        scrapes.is_empty() && journal.as_ref().is_some_and(Journal::is_failing)
     }
 
     /// Takes a scrape and sends what that seals. False where nobody takes objects any more.
@@ -138,17 +136,33 @@ impl Thread<'_> {
         self.worker.set_tenure(tenure);
         let before = self.worker.open_samples();
         self.worker.take(scrape, Instant::now());
-        if let Some(journal) = &self.connections.journal
+        let Connections { journal, stopping, .. } = &self.connections;
+        if let Some(journal) = journal.as_ref().filter(|journal| !journal.is_failing())
             && let Some(entry) = self.worker.written_since(before)
         {
-            journal.append(entry, self.runtime);
+            // At the end a disk that hangs must not keep the batch from becoming an object.
+            let patience = async {
+                stopping.cancelled().await;
+                tokio::time::sleep(STOP_PATIENCE).await;
+            };
+            self.runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = journal.append(entry) => {}
+                    () = patience => {}
+                }
+            });
         }
         !self.worker.is_due(Instant::now()) || self.seal()
     }
 
     /// Seals what is open and sends it. False where nobody takes objects any more.
     fn seal(&mut self) -> bool {
-        self.worker.seal().is_none_or(|object| self.send(object))
+        let sent = self.worker.seal().is_none_or(|object| self.send(object));
+        if self.connections.journal.as_ref().is_some_and(Journal::was_lost) {
+            self.worker.distrust_journal();
+        }
+        sent
     }
 
     /// Sends an object. False where nobody takes objects any more; the loss is counted.
@@ -162,16 +176,10 @@ impl Thread<'_> {
 }
 
 async fn next(due: Option<Instant>, scrapes: &mut mpsc::Receiver<Scrape>, gate: &mut Gate) -> Next {
-    let is_due = async {
-        match due {
-            Some(due) => tokio::time::sleep_until(due.into()).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         biased;
         scrape = scrapes.recv() => scrape.map_or(Next::End, Next::Scrape),
         version = gate.closing_to_seal() => Next::Closing(version),
-        () = is_due => Next::Due,
+        () = clock::until(due) => Next::Due,
     }
 }

@@ -313,7 +313,7 @@ impl Request {
             SdkError::ServiceError(refusal) => {
                 let status = refusal.raw().status().as_u16();
                 let code = refusal.err().code().unwrap_or_default();
-                self.error(classify(status, code), &format!("status {status} {}", shorten(code)))
+                self.error(classify(status, code), &format!("status {status} {}", shown(code)))
             }
             SdkError::ResponseError(answer) => {
                 let status = answer.raw().status().as_u16();
@@ -336,6 +336,12 @@ impl Request {
             classify::remedy(verdict, self.action, &self.place.bucket, &self.place.region, &self.key);
         Error { next: verdict.next, class: verdict.class, text: format!("{what}: {remedy}") }
     }
+}
+
+/// An error code as it is shown: a word, or else it is a part of a body that nobody needs in a log.
+fn shown(code: &str) -> &str {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+    if code.len() <= 64 && code.chars().all(is_word) { code } else { "with a code that is none" }
 }
 
 /// The start of a text from outside.

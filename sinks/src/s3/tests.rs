@@ -1,5 +1,7 @@
 //! The SDK as it is set up here, against prepared answers: what it sends, and that it tries once.
 
+mod tls;
+
 use super::*;
 use crate::spool::tests::metrics;
 use crate::store::Next;

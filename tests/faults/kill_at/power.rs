@@ -16,8 +16,8 @@ use nix::unistd::Pid;
 
 use crate::call::{Call, Class};
 
-/// Names in a directory, by the numbers of their files.
-type Names = BTreeMap<OsString, u64>;
+/// Names in a directory: the numbers of their files, and whether they are directories.
+type Names = BTreeMap<OsString, (u64, bool)>;
 
 /// What is durable below one directory.
 pub struct Power {
@@ -109,13 +109,13 @@ impl Power {
 
     fn write(&self, number: u64, to: &Path) -> Result<()> {
         fs::create_dir(to)?;
-        for (name, number) in self.directories.get(&number).into_iter().flatten() {
+        for (name, (number, is_directory)) in self.directories.get(&number).into_iter().flatten() {
             let path = to.join(name);
-            if self.directories.contains_key(number) {
+            if *is_directory {
                 self.write(*number, &path)?;
                 continue;
             }
-            // A name may be durable before anything in the file is.
+            // A name may be durable before anything in the file or directory is.
             let bytes = self.files.get(number).map_or(&[][..], |durable| &durable.bytes);
             fs::write(path, bytes)?;
         }
@@ -135,7 +135,8 @@ fn read_directory(path: &Path) -> Result<Synced> {
     let mut names = Names::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        names.insert(entry.file_name(), entry.metadata()?.ino());
+        let metadata = entry.metadata()?;
+        names.insert(entry.file_name(), (metadata.ino(), metadata.is_dir()));
     }
     Ok(Synced::Directory(fs::metadata(path)?.ino(), names))
 }

@@ -2,10 +2,11 @@
 
 mod config;
 mod fetch;
+mod hostile;
 mod limits;
 mod pool;
 mod targets;
-mod tls;
+pub(crate) mod tls;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -39,8 +40,8 @@ enum Step {
 
 /// A server that follows a script: for each connection, what to do with its requests; then it closes. The last script
 /// is repeated for all further connections.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// The requests of each connection, as they came.
     requests: Arc<Mutex<Vec<Vec<String>>>>,
     _tasks: JoinSet<()>,
@@ -80,7 +81,7 @@ impl Server {
     }
 
     /// All requests, in order of their connections.
-    fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().iter().flatten().cloned().collect()
     }
 }

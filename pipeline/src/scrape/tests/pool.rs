@@ -38,6 +38,7 @@ struct Running {
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     task: JoinSet<Result<(), Error>>,
+    pause: watch::Sender<Option<String>>,
 }
 
 fn run(job: ResolvedJob, first: &[&str], queue: usize) -> Running {
@@ -49,12 +50,14 @@ fn run_behind(gate: Gate, job: ResolvedJob, first: &[&str], queue: usize) -> Run
     let metrics = metrics();
     let mut pool = Pool::new(sender, Size(1 << 20), Arc::clone(&metrics), clock());
     pool.set_gate(gate);
+    let (pause, is_paused) = watch::channel(None);
+    pool.set_pause(is_paused);
     let view = pool.targets();
     let (groups, receiver) = watch::channel(groups(first));
     let stop = CancellationToken::new();
     let mut task = JoinSet::new();
     task.spawn(pool.run(vec![(job, receiver)], stop.clone()));
-    Running { scrapes, groups, view, metrics, stop, task }
+    Running { scrapes, groups, view, metrics, pause, stop, task }
 }
 
 impl Running {
@@ -255,5 +258,21 @@ async fn what_was_due_since_a_moment_is_made_up_for() {
         assert_eq!(intervals, [0, 1], "{seen:?}");
     }
     assert!((1..6).contains(&late), "{late} were late: {seen:?}");
+    pool.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_kept_is_not_scraped_and_counted() {
+    let mut pool = run(in_process("10s"), &["a", "b"], 16);
+    pool.next().await;
+    pool.next().await;
+    pool.pause.send_replace(Some("the disk is full".to_owned()));
+    let nothing = tokio::time::timeout(Duration::from_secs(100), pool.scrapes.recv()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    let skipped = pool.metrics.skipped.with_label_values(&["backpressure"]);
+    // Ten of each, one more or less at the ends.
+    assert!((19..=21).contains(&skipped.get()), "{}", skipped.get());
+    pool.pause.send_replace(None);
+    pool.next().await;
     pool.stop().await.unwrap();
 }

@@ -13,7 +13,7 @@ const CERT: &str = include_str!("cert.pem");
 const KEY: &str = include_str!("key.pem");
 
 /// A server that speaks TLS and answers every request; its certificate is for 127.0.0.1 and exporter.test.
-async fn start(wants_certificate: bool) -> Server {
+pub(crate) async fn start(wants_certificate: bool) -> Server {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
