@@ -99,6 +99,18 @@ mod tests {
     use super::*;
     use crate::config::{Environment, Purpose, Source, load};
 
+    /// The limit of the pod in `deploy/`.
+    #[test]
+    fn what_is_shipped_fits_into_its_pod() {
+        let pairs =
+            [("CEDANA_AUTH_TOKEN", "t"), ("CLUSTER_ID", "c"), ("POD_NAME", "p"), ("POD_NAMESPACE", "n")];
+        let config = load(Source::Kubernetes, &Environment::from_pairs(pairs), Purpose::Run).unwrap().config;
+        let limit = 2 << 30;
+        assert!((limit / 2..limit).contains(&bytes_max(&config)), "{}", bytes_max(&config));
+        let deployment = include_str!("../../deploy/kubernetes/deployment.yaml");
+        assert!(deployment.contains("memory: 2Gi"));
+    }
+
     #[test]
     fn every_limit_is_in_the_sum() {
         let mut config = load(Source::Local, &Environment::default(), Purpose::Run).unwrap().config;

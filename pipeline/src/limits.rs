@@ -10,7 +10,7 @@ pub struct Limits {
     /// Bodies that have been received and not yet been read, all targets together. A body that finds no room waits
     /// until its scrape times out.
     pub max_body_bytes: Size,
-    /// Series alive, all targets together; a scrape that needs more fails. About 300 bytes each.
+    /// Series alive, all targets together; a scrape that needs more fails. About 300 bytes each, 768 at worst.
     pub max_series: u64,
     /// A sample whose explicit timestamp is further ahead of the local clock is dropped: ClickHouse takes at most 100
     /// day partitions in one insert.
