@@ -28,6 +28,11 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// For a disk, which costs nobody anything to ask: it is used again within two seconds of having room.
+    pub(crate) const DISK: Self = Self { first: Duration::from_millis(100), max: Duration::from_secs(2) };
+}
+
 /// The waits of one series of attempts.
 #[derive(Debug)]
 pub(crate) struct Backoff {

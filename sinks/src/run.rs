@@ -209,7 +209,7 @@ impl Run {
             self.wanted.clone(),
         );
         let receiving = async {
-            receive(&mut objects, &self.spool, &self.metrics, Policy::default()).await;
+            receive(&mut objects, &self.spool, &self.metrics, Policy::DISK).await;
             closed.cancel();
         };
         let deadline = async {
