@@ -268,7 +268,7 @@ impl Pipeline {
         let (left, journal) = match journal {
             Some(journal::Opened { left, journal, disk }) => {
                 let (runtime, stopping) = (runtime.clone(), stop.clone());
-                pool.set_pause(journal.problem());
+                pool.pause_for(journal.problem());
                 tasks.spawn_blocking(move || {
                     disk.run(taken, &stopping, &runtime);
                     Ok(())
@@ -278,7 +278,9 @@ impl Pipeline {
             None => (journal::Left::default(), None),
         };
         let (gate, stopping) = (pool.gate(), stop.clone());
-        let connections = Connections { scrapes, objects, journal, gate, stopping };
+        let (stuck, is_stuck) = watch::channel(None);
+        pool.pause_for(is_stuck);
+        let connections = Connections { scrapes, objects, journal, stuck, gate, stopping };
         tasks.spawn_blocking(move || worker::run(worker, connections, &left, &runtime));
         tasks.spawn(async move { Ok(pool.run(jobs, stop).await?) });
         loop {

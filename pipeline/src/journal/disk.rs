@@ -134,6 +134,9 @@ impl Disk {
         loop {
             let failed = match runtime.block_on(self.next(&mut taken)) {
                 Next::Entry(pending) => {
+                    if taken.has_changed().unwrap_or_default() {
+                        self.sweep(&mut taken);
+                    }
                     let bytes = i64::try_from(pending.entry.bytes()).unwrap_or_default();
                     let written = self.write(&pending.entry).is_ok();
                     let recovered =
@@ -146,7 +149,11 @@ impl Disk {
                     self.sweep(&mut taken);
                     false
                 }
-                Next::End => true,
+                Next::End => {
+                    // The spool may take the last object late.
+                    let _ = self.commit();
+                    true
+                }
             };
             if failed {
                 break;
@@ -202,6 +209,8 @@ impl Disk {
         // Its object is there already; its series may be needed by later ones.
         let is_needed = entry.sequence >= self.taken;
         if self.series.as_ref().is_none_or(|open| open.number != generation) {
+            // Samples of the batch before may still need what is not synced there.
+            self.series.as_mut().map_or(Ok(()), Open::sync)?;
             self.series = Some(self.create(generation, SERIES)?);
         }
         self.generations.insert(entry.generation, entry.sequence);
@@ -325,7 +334,7 @@ impl Disk {
     }
 
     /// Whether the disk takes as much as is needed to go on.
-    fn probe(&self) -> io::Result<()> {
+    fn probe(&mut self) -> io::Result<()> {
         let path = self.dir.join(PROBE);
         let written = File::create(&path).and_then(|file| {
             file.write_all_at(&[1; PROBE_BYTES], 0)?;
@@ -333,8 +342,13 @@ impl Disk {
         });
         let removed = fs::remove_file(&path);
         let outcome = written.and(removed);
-        if outcome.is_err() {
+        if let Err(error) = &outcome {
             self.metrics.errors.inc();
+            if error.kind() == io::ErrorKind::NotFound && fs::create_dir_all(&self.dir).is_ok() {
+                // What is open has no name any more.
+                (self.series, self.samples) = (None, None);
+                self.is_lost.store(true, Ordering::Release);
+            }
         }
         outcome
     }

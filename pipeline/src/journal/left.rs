@@ -84,10 +84,7 @@ impl Left {
     /// When the disk does not let a file be read.
     pub(crate) fn read(&self, sequence: u64) -> io::Result<Found> {
         let name = file(sequence, SAMPLES);
-        let bytes = fs::read(self.dir.join(&name)).inspect_err(|_| {
-            // Later objects remove the file itself.
-            let _ = self.keep_aside(&name);
-        })?;
+        let bytes = fs::read(self.dir.join(&name))?;
         let definitions = match read::generation(&bytes) {
             Some(generation) => self.read_series(generation)?,
             None => Definitions::default(),
@@ -95,6 +92,14 @@ impl Left {
         let (batch, condition) = read::read_batch(&bytes, &definitions);
         self.report(&name, &condition);
         Ok(Found { batch, table: definitions.table, lost: condition.lost })
+    }
+
+    /// Sets a batch aside that cannot be read; how many samples it holds is not known.
+    pub(crate) fn give_up(&self, sequence: u64, error: &io::Error) -> Found {
+        let name = file(sequence, SAMPLES);
+        let aside = fs::rename(self.dir.join(&name), self.dir.join(format!("{name}{CORRUPT}")));
+        tracing::error!(file = name, %error, ?aside, "a file of the journal cannot be read, set it aside");
+        Found { batch: Batch::default(), table: SeriesTable::default(), lost: 0 }
     }
 
     fn read_series(&self, generation: u32) -> io::Result<Definitions> {

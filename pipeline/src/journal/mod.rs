@@ -132,29 +132,41 @@ pub(crate) struct Journal {
 pub type Problem = watch::Receiver<Option<String>>;
 
 impl Journal {
-    /// Gives an entry to the disk; waits while too much is on its way there. Gives up where the disk refuses, because then the
-    /// batch is about to become an object.
-    pub(crate) async fn append(&self, entry: Entry) {
+    /// Gives an entry to the disk; waits while too much is on its way there. False where the disk refuses, and then the entry
+    /// is gone.
+    pub(crate) async fn append(&self, entry: Entry) -> bool {
         let bytes = u32::try_from(entry.bytes()).unwrap_or(u32::MAX);
         let send = async {
             let room = Arc::clone(&self.room).acquire_many_owned(bytes.min(PENDING_BYTES_MAX));
             // The semaphore is never closed, and the thread that receives ends after the worker only.
             let pending = Pending { entry, _room: room.await.ok() };
-            if let Ok(place) = self.entries.reserve().await {
+            let place = self.entries.reserve().await;
+            place.is_ok_and(|place| {
                 self.metrics.pending_bytes.add(i64::from(bytes));
                 place.send(pending);
-            }
+                true
+            })
         };
         tokio::select! {
             biased;
-            () = self.failed() => {}
-            () = send => {}
+            () = self.failed() => false,
+            given = send => given,
         }
     }
 
-    /// Whether something that was written has not come to the disk since the last time, and may have been forgotten.
+    /// Says that series may be missing from the files, so that the next batch writes them again.
+    pub(crate) fn lose(&self) {
+        self.is_lost.store(true, Ordering::Release);
+    }
+
+    /// Whether series may be missing, or may have been forgotten by the system.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
+    /// The same, once.
     pub(crate) fn was_lost(&self) -> bool {
-        self.is_lost.load(Ordering::Acquire) && self.is_lost.swap(false, Ordering::AcqRel)
+        self.is_lost() && self.is_lost.swap(false, Ordering::AcqRel)
     }
 
     /// Whether the disk refuses at the moment.

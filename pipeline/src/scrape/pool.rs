@@ -59,13 +59,13 @@ struct Shared {
     memory: Memory,
     metrics: Arc<Metrics>,
     clock: Clock,
-    /// Why nothing can be kept at the moment.
-    pause: Option<watch::Receiver<Option<String>>>,
+    /// Each says why nothing can be kept at the moment.
+    pauses: Vec<watch::Receiver<Option<String>>>,
 }
 
 impl Shared {
     fn is_paused(&self) -> bool {
-        self.pause.as_ref().is_some_and(|pause| pause.borrow().is_some())
+        self.pauses.iter().any(|pause| pause.borrow().is_some())
     }
 }
 
@@ -80,7 +80,7 @@ impl Pool {
     ) -> Self {
         let memory = Memory::new(max_body_bytes, metrics.body_waits.clone());
         Self {
-            shared: Shared { queue, memory, metrics, clock, pause: None },
+            shared: Shared { queue, memory, metrics, clock, pauses: Vec::new() },
             view: TargetsView::default(),
             gate: Gate::open(),
         }
@@ -91,9 +91,9 @@ impl Pool {
         self.gate = gate;
     }
 
-    /// Skips scrapes, as back-pressure, while there is a reason for which they could not be kept.
-    pub(crate) fn set_pause(&mut self, pause: watch::Receiver<Option<String>>) {
-        self.shared.pause = Some(pause);
+    /// Skips scrapes, as back-pressure, while this says a reason for which they could not be kept.
+    pub(crate) fn pause_for(&mut self, reason: watch::Receiver<Option<String>>) {
+        self.shared.pauses.push(reason);
     }
 
     /// The gate before the targets.

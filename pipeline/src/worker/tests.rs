@@ -383,7 +383,8 @@ async fn a_closing_seals_what_is_in_the_queue() {
     let (objects, mut sealed) = tokio::sync::mpsc::channel(8);
     let (runtime, stopping) = (tokio::runtime::Handle::current(), tokio_util::sync::CancellationToken::new());
     let mut tasks = tokio::task::JoinSet::new();
-    let connections = Connections { scrapes: queue, objects, journal: None, gate, stopping };
+    let stuck = tokio::sync::watch::channel(None).0;
+    let connections = Connections { scrapes: queue, objects, journal: None, stuck, gate, stopping };
     tasks.spawn_blocking(move || run(worker, connections, &Left::default(), &runtime));
     for time in [TIME - 1, TIME] {
         let exposition = Exposition { body: Bytes::from_static(b"a 1\n"), permit: None };

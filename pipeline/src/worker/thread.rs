@@ -6,25 +6,33 @@
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::Error;
 use crate::clock;
 use crate::gate::Gate;
-use crate::journal::{Journal, Left};
+use crate::journal::{Found, Journal, Left};
 use crate::model::object::Object;
 use crate::model::scrape::Scrape;
 
-/// How long the journal may keep a scrape waiting once everything stops.
+/// How long the journal may keep the thread waiting once everything stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
+/// After waiting this long for a disk, no more is scraped, because it could not be kept.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
+
+/// How often a file of the journal is read before it is set aside, and the pause after the first time.
+const READS_MAX: u32 = 5;
+const READ_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the thread is connected to.
 pub(crate) struct Connections {
     pub(crate) scrapes: mpsc::Receiver<Scrape>,
     pub(crate) objects: mpsc::Sender<Object>,
     pub(crate) journal: Option<Journal>,
+    /// Where it says that it waits for a disk.
+    pub(crate) stuck: watch::Sender<Option<String>>,
     pub(crate) gate: Gate,
     pub(crate) stopping: CancellationToken,
 }
@@ -49,7 +57,7 @@ pub(crate) fn run(
     left: &Left,
     runtime: &Handle,
 ) -> Result<(), Error> {
-    let mut thread = Thread { worker, connections, runtime };
+    let mut thread = Thread { worker, connections, runtime, is_exposed: false, patient_until: None };
     let done = thread.replay(left) && thread.turn();
     if done || thread.connections.stopping.is_cancelled() { Ok(()) } else { Err(Error::ObjectsClosed) }
 }
@@ -58,20 +66,17 @@ struct Thread<'a> {
     worker: Worker,
     connections: Connections,
     runtime: &'a Handle,
+    /// Whether the open batch holds something that the journal does not.
+    is_exposed: bool,
+    /// Once everything stops: until when the journal is waited for.
+    patient_until: Option<Instant>,
 }
 
 impl Thread<'_> {
     /// Sends the objects of batches that never became one. False where nobody takes objects any more.
     fn replay(&mut self, left: &Left) -> bool {
         for sequence in left.batches.iter().copied() {
-            let found = match left.read(sequence) {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::error!(sequence, %error, "a file of the journal cannot be read, its samples are lost");
-                    continue;
-                }
-            };
-            let Some(object) = self.worker.replay(sequence, found) else { continue };
+            let Some(object) = self.worker.replay(sequence, self.read(left, sequence)) else { continue };
             tracing::info!(sequence, samples = object.samples, "sealed what an earlier process had scraped");
             if !self.send(object) {
                 return false;
@@ -80,11 +85,25 @@ impl Thread<'_> {
         true
     }
 
+    /// Reads a batch back; a disk that refuses is asked some times.
+    fn read(&self, left: &Left, sequence: u64) -> Found {
+        for attempt in 1..READS_MAX {
+            match left.read(sequence) {
+                Ok(found) => return found,
+                Err(error) => {
+                    tracing::warn!(sequence, attempt, %error, "cannot read the journal, trying again");
+                    self.runtime.block_on(tokio::time::sleep(READ_PAUSE * attempt));
+                }
+            }
+        }
+        left.read(sequence).unwrap_or_else(|error| left.give_up(sequence, &error))
+    }
+
     /// True when the queue of scrapes has ended, false where nobody takes objects any more.
     fn turn(&mut self) -> bool {
         loop {
             let sent = match self.runtime.block_on(self.next()) {
-                Next::Scrape(scrape) => self.take(scrape) && (!self.is_urgent() || self.seal()),
+                Next::Scrape(scrape) => self.take(scrape),
                 Next::Due | Next::JournalFailed => self.seal(),
                 Next::Closing(version) => {
                     let mut sent = true;
@@ -105,9 +124,16 @@ impl Thread<'_> {
 
     async fn next(&mut self) -> Next {
         let due = self.worker.due();
+        let is_open = self.worker.open_samples() > 0;
         let Connections { scrapes, journal, gate, .. } = &mut self.connections;
+        let journal = journal.as_ref().filter(|_| is_open);
+        let is_failing = journal.is_some_and(Journal::is_failing);
+        // Whatever else is there goes into the same object.
+        if (is_failing || self.is_exposed) && is_open && scrapes.is_empty() {
+            return Next::JournalFailed;
+        }
         let failed = async {
-            match journal.as_ref().filter(|journal| !journal.is_failing()) {
+            match journal.filter(|_| !is_failing) {
                 Some(journal) => journal.failed().await,
                 None => std::future::pending().await,
             }
@@ -119,46 +145,57 @@ impl Thread<'_> {
         }
     }
 
-    /// Whether the open batch is durable as an object only, and nothing more is there to go into it.
-    fn is_urgent(&self) -> bool {
-        let Connections { scrapes, journal, .. } = &self.connections;
-        scrapes.is_empty() && journal.as_ref().is_some_and(Journal::is_failing)
-    }
-
     /// Takes a scrape and sends what that seals. False where nobody takes objects any more.
     fn take(&mut self, scrape: Scrape) -> bool {
         let gate = &self.connections.gate;
         let is_cut = self.worker.is_cut(scrape.time, gate.ours_until());
         let tenure = gate.tenure();
-        if is_cut && !self.seal() {
+        let is_lost = self.connections.journal.as_ref().is_some_and(Journal::is_lost);
+        if (is_cut || is_lost) && !self.seal() {
             return false;
         }
         self.worker.set_tenure(tenure);
         let before = self.worker.open_samples();
         self.worker.take(scrape, Instant::now());
-        let Connections { journal, stopping, .. } = &self.connections;
-        if let Some(journal) = journal.as_ref().filter(|journal| !journal.is_failing())
-            && let Some(entry) = self.worker.written_since(before)
-        {
-            // At the end a disk that hangs must not keep the batch from becoming an object.
-            let patience = async {
-                stopping.cancelled().await;
-                tokio::time::sleep(STOP_PATIENCE).await;
-            };
-            self.runtime.block_on(async {
-                tokio::select! {
-                    biased;
-                    () = journal.append(entry) => {}
-                    () = patience => {}
-                }
-            });
-        }
+        self.keep(before);
         !self.worker.is_due(Instant::now()) || self.seal()
+    }
+
+    /// Has what was added to the open batch written to the journal, unless the disk refuses, or has refused a part of the
+    /// batch: then it is about to become an object.
+    fn keep(&mut self, before: usize) {
+        let Self { worker, connections: Connections { journal, stopping, stuck, .. }, .. } = self;
+        let Some(journal) = journal else { return };
+        if self.is_exposed || journal.is_failing() {
+            self.is_exposed = true;
+            return;
+        }
+        let Some(entry) = worker.written_since(before) else { return };
+        let patient_until = &mut self.patient_until;
+        // At the end a disk that hangs must not keep the batch from becoming an object.
+        let patience = async {
+            stopping.cancelled().await;
+            let until = *patient_until.get_or_insert_with(|| Instant::now() + STOP_PATIENCE);
+            tokio::time::sleep_until(until.into()).await;
+        };
+        let given = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                given = patiently(journal.append(entry), stuck) => given,
+                () = patience => false,
+            }
+        });
+        if !given {
+            // The series in it are written again.
+            journal.lose();
+            self.is_exposed = true;
+        }
     }
 
     /// Seals what is open and sends it. False where nobody takes objects any more.
     fn seal(&mut self) -> bool {
         let sent = self.worker.seal().is_none_or(|object| self.send(object));
+        self.is_exposed = false;
         if self.connections.journal.as_ref().is_some_and(Journal::was_lost) {
             self.worker.distrust_journal();
         }
@@ -167,12 +204,33 @@ impl Thread<'_> {
 
     /// Sends an object. False where nobody takes objects any more; the loss is counted.
     fn send(&self, object: Object) -> bool {
-        let sent = self.connections.objects.blocking_send(object);
-        if let Err(unsent) = &sent {
-            self.worker.lose(&unsent.0);
+        let Connections { objects, stuck, .. } = &self.connections;
+        match self.runtime.block_on(patiently(objects.reserve(), stuck)) {
+            Ok(place) => place.send(object),
+            Err(_) => {
+                self.worker.lose(&object);
+                return false;
+            }
         }
-        sent.is_ok()
+        true
     }
+}
+
+/// Waits for a disk, and says so if that takes long.
+async fn patiently<T>(waiting: impl Future<Output = T>, stuck: &watch::Sender<Option<String>>) -> T {
+    tokio::pin!(waiting);
+    tokio::select! {
+        biased;
+        done = &mut waiting => return done,
+        () = tokio::time::sleep(STUCK_AFTER) => {}
+    }
+    tracing::warn!("the disk does not keep up, scraping pauses");
+    let text = "the disk does not keep up: scraping pauses until it does";
+    stuck.send_replace(Some(text.to_owned()));
+    let done = waiting.await;
+    stuck.send_replace(None);
+    tracing::info!("the disk keeps up again");
+    done
 }
 
 async fn next(due: Option<Instant>, scrapes: &mut mpsc::Receiver<Scrape>, gate: &mut Gate) -> Next {

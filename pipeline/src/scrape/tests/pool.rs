@@ -51,7 +51,7 @@ fn run_behind(gate: Gate, job: ResolvedJob, first: &[&str], queue: usize) -> Run
     let mut pool = Pool::new(sender, Size(1 << 20), Arc::clone(&metrics), clock());
     pool.set_gate(gate);
     let (pause, is_paused) = watch::channel(None);
-    pool.set_pause(is_paused);
+    pool.pause_for(is_paused);
     let view = pool.targets();
     let (groups, receiver) = watch::channel(groups(first));
     let stop = CancellationToken::new();

@@ -18,6 +18,7 @@ struct Life {
     objects: mpsc::Receiver<Object>,
     taken: watch::Sender<u64>,
     problem: journal::Problem,
+    is_stuck: watch::Receiver<Option<String>>,
     metrics: Arc<Metrics>,
     journal: Arc<journal::Metrics>,
     target: Arc<Target>,
@@ -42,10 +43,12 @@ impl Life {
         let (taken, is_taken) = watch::channel(taken);
         let (problem, stopping, runtime) = (journal.problem(), CancellationToken::new(), Handle::current());
         let gate = Gate::open();
+        let (stuck, is_stuck) = watch::channel(None);
         let connections = Connections {
             scrapes: queue,
             objects: sender,
             journal: Some(journal),
+            stuck,
             gate,
             stopping: stopping.clone(),
         };
@@ -54,7 +57,18 @@ impl Life {
         let stop = stopping.clone();
         tasks.spawn_blocking(move || disk.run(is_taken, &stop, &of_disk));
         tasks.spawn_blocking(move || run(worker, connections, &left, &runtime).unwrap());
-        Self { scrapes, objects, taken, problem, metrics, journal: journal_metrics, target, stopping, tasks }
+        Self {
+            scrapes,
+            objects,
+            taken,
+            problem,
+            is_stuck,
+            metrics,
+            journal: journal_metrics,
+            target,
+            stopping,
+            tasks,
+        }
     }
 
     async fn scrape(&self, time: i64, body: &str) {
@@ -236,4 +250,21 @@ async fn a_stop_while_the_disk_refuses_seals_what_is_in_the_queue() {
     let sealed = life.end().await;
     let samples: u64 = sealed.iter().map(|object| object.samples).sum();
     assert_eq!(samples, 2 * (1 + report::NAMES.len() as u64));
+}
+
+/// A spool that takes no objects: what waits for the worker is in no journal, so that no more may be scraped.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_nobody_takes_pause_scraping() {
+    let dir = tempfile::tempdir().unwrap();
+    // Each scrape is a batch; eight objects find room, and the ninth waits.
+    let mut life = Life::start(dir.path(), 7, 1);
+    for scrape in 0..9 {
+        life.scrape(TIME + scrape, "a 1\n").await;
+    }
+    let mut is_stuck = life.is_stuck.clone();
+    let said = tokio::time::timeout(Duration::from_secs(20), is_stuck.wait_for(Option::is_some)).await;
+    assert!(said.unwrap().unwrap().as_ref().is_some_and(|text| text.contains("keep up")));
+    assert_eq!(life.object().await.sequence, 7);
+    tokio::time::timeout(Duration::from_secs(20), is_stuck.wait_for(Option::is_none)).await.unwrap().unwrap();
+    assert_eq!(life.end().await.len(), 8);
 }
