@@ -8,6 +8,7 @@ mod claim;
 mod contents;
 mod done;
 mod files;
+mod first;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod intake;
@@ -139,8 +140,6 @@ pub(crate) struct Spool {
     files: Arc<tokio::sync::Mutex<()>>,
     /// Held by whoever writes the state, until that has ended.
     slots: Arc<tokio::sync::Mutex<Slots>>,
-    /// Whether something may have been recorded later than what was found at the start.
-    doubtful: bool,
 }
 
 impl Spool {
@@ -164,17 +163,16 @@ impl Spool {
             writer.clone_into(&mut state.writer);
         }
         let (found, largest) = files::scan(dir).map_err(|e| Error::unusable(dir, "list the objects", &e))?;
+        state.doubtful |= doubtful;
         state.rise(largest.map_or(0, |n| n.saturating_add(1)));
-        let (done, found): (Vec<_>, Vec<_>) =
+        let (done, mut found): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|found| state.is_done(found.name.sequence));
         let contents = Mutex::new(Contents::new(state));
-        let state = {
-            let mut contents = lock(&contents);
-            done.iter().for_each(|found| contents.done.drop(found.name));
-            contents.to_remember(None)
-        };
-        slots.write(&state).map_err(|e| Error::unusable(dir, "write the state", &e))?;
-        lock(&contents).state = state;
+        done.iter().for_each(|found| lock(&contents).done.drop(found.name));
+        // A loss of power may undo what was removed until this is done; the state is going to know it no more.
+        files::sync(dir).map_err(|e| Error::unusable(dir, "sync the directory", &e))?;
+        first::write(dir, &contents, &mut found, &metrics, |state| slots.write(state))
+            .map_err(|e| Error::unusable(dir, "write the state", &e))?;
         outlet::sweep(dir, &contents, &metrics);
         let spool = Self {
             dir: dir.into(),
@@ -184,7 +182,6 @@ impl Spool {
             added: Notify::new(),
             files: Arc::default(),
             slots: Arc::new(tokio::sync::Mutex::new(slots)),
-            doubtful,
         };
         spool.metrics.spool_bytes_max.set(i64::try_from(config.max_bytes.0).unwrap_or(i64::MAX));
         spool.adopt(found);
@@ -230,9 +227,9 @@ impl Spool {
         self.lock().taken.subscribe()
     }
 
-    /// Whether something may have been recorded later than what was found at the start.
+    /// Whether a later key may have been recorded than what was found at the start; until the next one is.
     pub(crate) fn is_doubtful(&self) -> bool {
-        self.doubtful
+        self.lock().state.doubtful
     }
 
     /// Whether nothing is here.

@@ -117,6 +117,13 @@ pub struct Error {
     pub text: String,
 }
 
+impl Error {
+    /// Whether the store does not let us do this at all, so that we go on without.
+    pub(crate) fn forbids(&self) -> bool {
+        matches!(self.next, Next::Denied | Next::Reject | Next::Unconditional)
+    }
+}
+
 /// What to do after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {

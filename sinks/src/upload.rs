@@ -65,8 +65,6 @@ pub(crate) struct Uploader<S> {
     looked: bool,
     /// When it was looked into last in this turn.
     looked_at: Option<Instant>,
-    /// Whether the last key that was recorded may not be the last one.
-    doubtful: bool,
     /// When this turn began; of a single agent, when it was started. Anew where objects go to another place.
     began: Instant,
     /// The turn that the fields here belong to; `None` before the first, and where one was broken off.
@@ -105,7 +103,6 @@ impl<S: Store> Uploader<S> {
     ) -> Self {
         let (policy, condition, began) = (Policy::default(), Condition::Absent, Instant::now());
         let budget = Arc::new(Budget::new(RETRIES_BURST, RETRIES_APART));
-        let doubtful = spool.is_doubtful();
         Self {
             store,
             spool,
@@ -120,7 +117,6 @@ impl<S: Store> Uploader<S> {
             last: None,
             looked: false,
             looked_at: None,
-            doubtful,
             began,
             tenure: None,
             deadline: None,
@@ -221,6 +217,7 @@ impl<S: Store> Uploader<S> {
         self.note_deadline();
         let Some((key, delivery)) = settled else {
             self.break_off();
+            self.spool.record_receipts().await;
             return Delivery::BrokenOff;
         };
         self.rejected = delivery == Delivery::Rejected;

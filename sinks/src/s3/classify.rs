@@ -23,7 +23,10 @@ pub(super) const LOCAL: Verdict = verdict(Next::Wait, "local");
 
 /// Classifies a refusal by its code, or by its status where the code says nothing.
 pub(super) fn classify(status: u16, code: &str) -> Verdict {
-    by_code(code).unwrap_or_else(|| by_status(status))
+    by_code(code).unwrap_or_else(|| match status {
+        400 if !code.is_empty() => verdict(Next::Reject, "rejected"),
+        _ => by_status(status),
+    })
 }
 
 fn by_code(code: &str) -> Option<Verdict> {
@@ -75,7 +78,9 @@ fn by_status(status: u16) -> Verdict {
         408 => TIMEOUT,
         409 => verdict(Next::Wait, "conflict"),
         412 => verdict(Next::Exists, "exists"),
-        400 | 413 => verdict(Next::Reject, "rejected"),
+        // Whoever refuses an object says why; an answer that was cut says nothing about it.
+        400 => verdict(Next::Unknown, "refused"),
+        413 => verdict(Next::Reject, "rejected"),
         429 => verdict(Next::Wait, "throttled"),
         501 => verdict(Next::Unconditional, "not_implemented"),
         500.. => verdict(Next::Unknown, "server"),
@@ -125,6 +130,7 @@ mod tests {
         check(400, "EntityTooLarge", Next::Reject, "rejected");
         check(400, "InvalidDigest", Next::Reject, "rejected");
         check(413, "", Next::Reject, "rejected");
+        check(400, "", Next::Unknown, "refused");
         for code in ["RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch"] {
             check(400, code, Next::Unknown, "timeout");
         }

@@ -258,11 +258,17 @@ impl Store for S3 {
         let sent = tokio::time::timeout(TIMEOUT, head.send()).await;
         match sent {
             Ok(Ok(answer)) => {
-                let size = answer.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+                let size = answer.content_length().and_then(|n| u64::try_from(n).ok());
+                let no_size = || request.error(classify::CONNECTION, "an answer that does not say the size");
+                let size = size.ok_or_else(no_size)?;
                 let modified = answer.last_modified().map(|time| time.secs());
                 Ok(Some(Stored { size, crc32: answer.checksum_crc32().and_then(crc32), modified }))
             }
             Ok(Err(error)) if error.as_service_error().is_some_and(|e| e.is_not_found()) => Ok(None),
+            Ok(Err(SdkError::ServiceError(refusal))) if refusal.raw().status().as_u16() == 400 => {
+                // Without a body it cannot say that the credentials have expired.
+                Err(request.error(classify(403, ""), "status 400"))
+            }
             Ok(Err(error)) => Err(request.failed(&error)),
             Err(_) => Err(request.error(classify::TIMEOUT, &format!("no answer within {TIMEOUT:?}"))),
         }

@@ -114,6 +114,20 @@ async fn a_refusal_is_one_attempt_and_says_what_to_do() {
     check("400 Bad Request", "EntityTooLarge", Next::Reject, "EntityTooLarge").await;
 }
 
+/// The answer of something on the way, or one that was cut: it says nothing about the object.
+#[tokio::test]
+async fn a_refusal_that_does_not_say_why_is_not_the_objects_fault() {
+    let put = async |s3: &S3| s3.put(KEY, &body(), Condition::Absent).await;
+    let mut cut = refusal("400 Bad Request", "EntityTooLarge");
+    cut.truncate(cut.len() - 70);
+    let whole = |text| http_answer("400 Bad Request", DATE, text);
+    for answer in [whole(""), cut, whole("<html>400</html>")] {
+        let (answer, _) = ask(Config::default(), vec![answer], put).await;
+        let error = answer.unwrap_err();
+        assert_eq!(error.next, Next::Unknown, "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_breaks_leaves_the_outcome_unknown() {
     let put = async |s3: &S3| s3.put(KEY, &body(), Condition::Absent).await;
@@ -140,6 +154,12 @@ async fn what_is_stored_is_compared_by_its_checksum() {
     assert_eq!(found, Stored { size: 4, crc32: Some(0x0102_0304), modified: None });
     assert!(found.is(&body()) && !found.is(&Body { crc32: 1, ..body() }));
     assert!(requests[0].to_lowercase().contains("x-amz-checksum-mode: enabled"), "{requests:?}");
+    let bare = http_answer("400 Bad Request", DATE, "");
+    let (expired, _) = ask(Config::default(), vec![bare], head).await;
+    assert_eq!(expired.unwrap_err().next, Next::Denied, "it cannot say that the credentials have expired");
+    let sizeless = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{DATE}\r\n").into_bytes();
+    let (unknown, _) = ask(Config::default(), vec![sizeless], head).await;
+    assert_eq!(unknown.unwrap_err().next, Next::Unknown);
     let (absent, _) = ask(Config::default(), vec![http_answer("404 Not Found", DATE, "")], head).await;
     assert_eq!(absent.unwrap(), None);
 }

@@ -59,6 +59,7 @@ impl Contents {
 
     /// What is to be remembered now, or once this object has its key.
     pub(super) fn to_remember(&self, in_flight: Option<InFlight>) -> State {
+        let doubtful = self.state.doubtful && in_flight.is_none();
         let last_key = in_flight.as_ref().map(|object| object.key.clone());
         State {
             writer: self.state.writer.clone(),
@@ -67,6 +68,7 @@ impl Contents {
             last_key: last_key.or_else(|| self.state.last_key.clone()),
             in_flight: in_flight.or_else(|| self.state.in_flight.clone()),
             done: self.done.stretches(),
+            doubtful,
         }
     }
 

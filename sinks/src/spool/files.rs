@@ -160,6 +160,11 @@ pub(super) fn read(dir: &Path, name: &str) -> io::Result<Option<(u32, Vec<u8>)>>
 /// Sets a file aside under a name that says why, and keeps the number of such files bounded.
 pub(super) fn set_aside(dir: &Path, name: &str, ending: &str) -> io::Result<()> {
     fs::rename(dir.join(name), dir.join(format!("{name}{ending}")))?;
+    remove_aside(dir, ASIDE_MAX).map(|_| ())
+}
+
+/// Removes the oldest files that were set aside until so many are left; how many went.
+pub(super) fn remove_aside(dir: &Path, kept: usize) -> io::Result<usize> {
     let mut aside: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -170,10 +175,11 @@ pub(super) fn set_aside(dir: &Path, name: &str, ending: &str) -> io::Result<()> 
         }
     }
     aside.sort();
-    for (_, path) in aside.iter().rev().skip(ASIDE_MAX) {
+    let removed = aside.len().saturating_sub(kept);
+    for (_, path) in aside.iter().take(removed) {
         fs::remove_file(path)?;
     }
-    Ok(())
+    Ok(removed)
 }
 
 #[cfg(test)]

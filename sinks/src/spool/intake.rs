@@ -28,7 +28,14 @@ impl Spool {
         }
         let gone = self.lock().done.gone();
         let (dir, bytes) = (Arc::clone(&self.dir), object.bytes.clone());
-        blocking(move || files::write(&dir, &name.text(), &bytes)).await?;
+        let written = blocking(move || {
+            let file = name.text();
+            files::write(&dir, &file, &bytes).inspect_err(|_| {
+                // It may be there already. The next attempt may give it another name, and there must not be two.
+                let _ = std::fs::remove_file(dir.join(file));
+            })
+        });
+        written.await?;
         {
             let mut contents = self.lock();
             // The directory was synced with it.

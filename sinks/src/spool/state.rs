@@ -23,6 +23,9 @@ pub(super) struct State {
     /// Objects that were delivered, or dropped and counted, and whose files may still be there: from, to and with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub done: Vec<(u64, u64)>,
+    /// Whether a later key may have been recorded and lost: then the store has to be asked for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doubtful: bool,
 }
 
 /// An object that has its key.
@@ -54,6 +57,7 @@ impl State {
             last_key: None,
             in_flight: None,
             done: Vec::new(),
+            doubtful: false,
         }
     }
 

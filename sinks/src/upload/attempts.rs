@@ -47,8 +47,8 @@ impl<S: Store> Uploader<S> {
                 Err(error) => error,
             };
             match error.next {
-                Next::Exists if !maybe_sent => break Some(Delivery::Conflict),
-                Next::Exists => break Some(trouble.compare(&*store, key, &body).await),
+                Next::Exists if maybe_sent => break Some(trouble.compare(key, &body).await),
+                Next::Exists => break Some(trouble.compare_first(key, &body).await),
                 Next::Reject if !rejected => {
                     metrics.upload_errors.with_label_values(&[error.class]).inc();
                     tracing::error!(key, %error, "store refused this object");

@@ -9,7 +9,7 @@ use super::trouble::Trouble;
 use super::{Delivery, Uploader};
 use crate::key::Key;
 use crate::spool::{InFlight, SpooledObject};
-use crate::store::{Condition, Error, Location, Next, Store};
+use crate::store::{Condition, Error, Location, Store};
 use crate::turn::Turn;
 
 /// Without permission to list, the first key waits until this long after the turn began, so that it is above what whoever
@@ -32,13 +32,16 @@ impl<S: Store> Uploader<S> {
         loop {
             let location = self.location().await;
             self.begin(turn, &location);
+            if let Some(theirs) = self.recorded_conflict() {
+                return (theirs, Delivery::Conflict);
+            }
             if let Some(arrived) = self.find_left(object).await {
                 return (arrived, Delivery::Arrived);
             }
             let (key, maybe_sent) = match self.recorded_key(sequence) {
-                Some(recorded) => recorded,
+                Some(recorded) => (recorded, true),
                 None => {
-                    if let Some(theirs) = self.look().await {
+                    if let Some(theirs) = self.look(sequence).await {
                         return (theirs, Delivery::Conflict);
                     }
                     if let Some(arrived) = self.find_left(object).await {
@@ -91,10 +94,12 @@ impl<S: Store> Uploader<S> {
         self.last = self.spool.last_key().and_then(|key| key.parse().ok());
         let nobody_else = recorded.as_ref().map(|recorded| recorded.tenure).unwrap_or_default() == tenure;
         self.looked_at = None;
-        self.looked = nobody_else && self.last.is_some() && !has_moved && !self.doubtful;
+        self.looked = nobody_else && self.last.is_some() && !has_moved && !self.spool.is_doubtful();
         (self.resumed, self.carried, self.left) = (None, None, None);
         match recorded {
-            Some(recorded) if nobody_else && has_moved => self.carried = Some(recorded),
+            Some(recorded) if nobody_else && has_moved => {
+                self.carried = Some(recorded).filter(|recorded| !recorded.conflict);
+            }
             Some(recorded) if nobody_else => self.resumed = Some(recorded),
             Some(recorded) if !has_moved => {
                 let ended = self.deadline.filter(|(of, _)| Some(*of) == recorded.tenure);
@@ -110,17 +115,22 @@ impl<S: Store> Uploader<S> {
         self.has_arrived(&left, object).await.then(|| left.key().to_owned())
     }
 
-    /// The key that an earlier process recorded for this object, and whether its bytes may have been sent under it.
-    /// After a conflict nothing was; then a new writer id needs a new key.
-    fn recorded_key(&mut self, sequence: u64) -> Option<(Key, bool)> {
+    /// The key of another writer with the id that we still have, which an earlier process met. Nothing is ever sent under it:
+    /// it may be gone by now, and then what is stored there is never read, or replaces what is theirs.
+    fn recorded_conflict(&self) -> Option<String> {
+        let recorded = self.resumed.as_ref().filter(|recorded| recorded.conflict)?;
+        let key: Key = recorded.key.parse().ok()?;
+        key.is_of(&self.spool.writer().id).then(|| recorded.key.clone())
+    }
+
+    /// The key that an earlier process recorded for this object, under which its bytes may have been sent. After a conflict
+    /// none were, and a new writer id needs a new key.
+    fn recorded_key(&mut self, sequence: u64) -> Option<Key> {
         let recorded = self.resumed.take_if(|recorded| recorded.sequence == sequence)?;
         let key: Key = recorded.key.parse().ok()?;
         // Below a key that was given since, it would never be read.
-        if self.last.as_ref().is_some_and(|last| key < *last) {
-            return None;
-        }
-        let same_writer = key.is_of(&self.spool.writer().id);
-        (same_writer || !recorded.conflict).then_some((key, !recorded.conflict))
+        let is_above = self.last.as_ref().is_none_or(|last| *last <= key);
+        (is_above && !recorded.conflict).then_some(key)
     }
 
     /// The key that the object had at another place, if it can be kept: nothing above it is here.
@@ -172,7 +182,7 @@ impl<S: Store> Uploader<S> {
 
     /// Looks into the store for the largest key, unless that is known. One that was lost from the record may turn up so:
     /// then it is found out whether that object had arrived. Gives the key of another writer with our id.
-    async fn look(&mut self) -> Option<String> {
+    async fn look(&mut self, sequence: u64) -> Option<String> {
         if self.looked {
             return self.look_for_namesake().await;
         }
@@ -184,17 +194,20 @@ impl<S: Store> Uploader<S> {
                 None
             }
         };
+        let is_above = |key: &Key| self.last.as_ref().is_none_or(|last| *last < *key);
+        // What comes back from another place may have arrived here before it went there.
+        let is_back =
+            |number| self.carried.as_ref().is_some_and(|carried| [number, carried.sequence] == [sequence; 2]);
         if let Some(key) = &found
-            && self.last.as_ref().is_none_or(|last| *last < *key)
-            && self.carried.is_none()
             && let Some(sequence) = key.sequence_of(&self.spool.writer().id)
+            && (self.carried.is_none() && is_above(key) || is_back(sequence))
         {
             let (key, location) = (key.to_string(), self.location.clone());
             let in_flight = InFlight { sequence, key, conflict: false, tenure: None, location };
             self.left = Left::new(in_flight, None);
         }
         self.last = self.last.take().max(found);
-        (self.looked, self.doubtful) = (true, false);
+        self.looked = true;
         self.looked_at = Some(Instant::now());
         None
     }
@@ -225,12 +238,13 @@ impl<S: Store> Uploader<S> {
             let after = self.now().await.saturating_sub(LOOK_BACK).min(known).max(0);
             match self.store.largest_key(&format!("{after:010}")).await {
                 Ok(largest) => return Ok(largest.and_then(|key| key.parse().ok())),
-                Err(error) if matches!(error.next, Next::Denied | Next::Reject | Next::Unconditional) => {
+                Err(error) if !error.forbids() => trouble.step(&error).await,
+                Err(error) if trouble.insists(&error).await => {}
+                Err(error) => {
                     tracing::info!(%error, wait = ?SETTLE, "may not list keys, the first one waits a moment");
                     sleep_until(self.began + SETTLE).await;
                     return Err(error);
                 }
-                Err(error) => trouble.step(&error).await,
             }
         }
     }

@@ -3,13 +3,11 @@
 //! Its key must not be used again blindly. Larger keys of somebody else's may be there by now, and what sorts below them is
 //! never read. So it is found out whether the object had arrived in time; if not, it gets a new key.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
 use super::{Trouble, Uploader};
 use crate::spool::{InFlight, SpooledObject};
-use crate::store::{Body, Next, Store};
+use crate::store::{Body, Store};
 
 /// An object that is stored later than this after the end of its turn may already be below another's, seconds. Nobody else
 /// begins within four.
@@ -45,20 +43,11 @@ impl<S: Store> Uploader<S> {
     /// ClickHouse drops the second as a block that it has had (by its ETag), while what comes too late is never read.
     pub(super) async fn has_arrived(&mut self, left: &Left, object: &SpooledObject) -> bool {
         let body = Body { bytes: object.bytes.clone(), crc32: object.crc32 };
-        let (store, key) = (Arc::clone(&self.store), left.key());
+        let key = left.key();
         let mut trouble = Trouble::new(self);
-        let arrived = loop {
-            store.ready().await;
-            match store.head(key).await {
-                Ok(None) => break false,
-                Ok(Some(stored)) => {
-                    break stored.is(&body) && !self.is_late(left, stored.modified).await;
-                }
-                Err(error) if matches!(error.next, Next::Denied | Next::Reject | Next::Unconditional) => {
-                    break false;
-                }
-                Err(error) => trouble.step(&error).await,
-            }
+        let arrived = match trouble.stored(key).await {
+            Ok(Some(stored)) => stored.is(&body) && !self.is_late(left, stored.modified).await,
+            Ok(None) | Err(_) => false,
         };
         trouble.over();
         if arrived {

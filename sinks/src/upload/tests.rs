@@ -26,6 +26,8 @@ enum Step {
     /// Stores and does not answer.
     StoreThenHang,
     Fail(Next),
+    /// Something on the way sends it twice, and the second answer is the one that comes.
+    Twice,
 }
 
 /// A store in memory that follows a script, then accepts everything.
@@ -51,6 +53,9 @@ struct Memory {
     /// Every PUT: key, condition, seconds since the store was made.
     attempts: Vec<(String, Condition, u64)>,
     refreshes: usize,
+    /// How many of these bring nothing; and whether the others give back the permission to list and look.
+    vain: usize,
+    heals: bool,
     /// Where it is now, and what it had at the places before.
     bucket: &'static str,
     elsewhere: Vec<BTreeMap<String, Body>>,
@@ -72,6 +77,8 @@ impl Scripted {
             arrived: Vec::new(),
             attempts: Vec::new(),
             refreshes: 0,
+            vain: 0,
+            heals: false,
             bucket: "a",
             elsewhere: Vec::new(),
             careless: false,
@@ -122,7 +129,12 @@ impl Scripted {
         let time = memory.clock + elapsed as i64;
         memory.times.insert(key.to_owned(), time);
         memory.arrived.push(key.to_owned());
-        (step, if matches!(step, Step::Lost) { Err(failure(Next::Unknown)) } else { Ok(Receipt::default()) })
+        let answer = match step {
+            Step::Lost => Err(failure(Next::Unknown)),
+            Step::Twice => Err(failure(Next::Exists)),
+            _ => Ok(Receipt::default()),
+        };
+        (step, answer)
     }
 }
 
@@ -174,8 +186,12 @@ impl Store for Scripted {
     }
 
     async fn refresh(&self) -> bool {
-        self.lock().refreshes += 1;
-        true
+        let mut memory = self.lock();
+        memory.refreshes += 1;
+        if memory.heals {
+            (memory.list, memory.head) = (None, None);
+        }
+        memory.refreshes > memory.vain
     }
 }
 
@@ -251,6 +267,7 @@ async fn objects_arrive_once_in_order_whatever_the_store_does() {
     // The answer was lost, the next attempt is told that the key is there.
     check(&[Step::Lost], 3).await;
     check(&[Step::Ok, Step::Lost, Step::Fail(Next::Unknown)], 4).await;
+    check(&[Step::Twice, Step::Ok], 2).await;
     check(&[Step::Fail(Next::Refresh); 3], 5).await;
     check(&[Step::Fail(Next::Denied), Step::Fail(Next::Denied)], 4).await;
     check(&[Step::Fail(Next::Clock), Step::Fail(Next::Clock)], 4).await;
@@ -271,6 +288,11 @@ async fn denied_access_is_asked_about_once() {
     let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Denied); 5]));
     live(dir.path(), &store, &[1], HOUR).await;
     assert_eq!(store.lock().refreshes, 1);
+    // Until there are new ones, and now and then, because those may be revoked too.
+    let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Fail(Next::Denied); 500]));
+    store.lock().vain = 3;
+    live(dir.path(), &store, &[1], HOUR / 4).await;
+    assert!((5..=7).contains(&store.lock().refreshes), "{}", store.lock().refreshes);
 }
 
 #[tokio::test(start_paused = true)]
@@ -331,11 +353,10 @@ async fn an_existing_key_at_the_first_attempt_is_another_writer() {
     let life = live(dir.path(), &store, &[1, 2], HOUR).await;
     assert!(life.stopped().is_some_and(|text| text.contains("another writer has the id w0")));
     assert_eq!((store.attempts().len(), life.left, life.metrics.upload_stopped.get()), (1, 2, 1));
-    // It is not forgotten by a restart: the key is somebody else's, so a 412 is no receipt.
-    store.lock().puts.push_back(Step::Fail(Next::Exists));
+    // It is not forgotten by a restart: nothing is sent under a key that is somebody else's.
     let life = live(dir.path(), &store, &[], HOUR).await;
     assert!(life.stopped().is_some());
-    assert_eq!(life.left, 2);
+    assert_eq!((store.attempts().len(), life.left), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]

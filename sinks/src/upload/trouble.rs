@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Delivery, Uploader};
 use crate::metrics::Metrics;
 use crate::retry::{Backoff, Budget};
 use crate::status::Progress;
-use crate::store::{Body, Error, Next, Store};
+use crate::store::{Body, Error, Next, Store, Stored};
+
+/// How often new credentials are asked for while access is denied.
+const DENIED_APART: Duration = Duration::from_secs(300);
 
 /// A series of failures on the way to one success: waits, refreshes, and says each new class of failure once.
 pub(super) struct Trouble<S> {
@@ -22,9 +25,11 @@ pub(super) struct Trouble<S> {
     attempt: u64,
     /// Classes that were said.
     said: BTreeSet<&'static str>,
-    /// A step that is only taken once in a series.
-    denied: bool,
+    /// When new credentials were asked for because of a denial.
+    denied: Option<Instant>,
+    /// Steps that are only taken once in a series.
     clock: bool,
+    insisted: bool,
 }
 
 impl<S: Store> Trouble<S> {
@@ -37,8 +42,9 @@ impl<S: Store> Trouble<S> {
             budget: Arc::clone(&uploader.budget),
             attempt: 0,
             said: BTreeSet::new(),
-            denied: false,
+            denied: None,
             clock: false,
+            insisted: false,
         }
     }
 
@@ -46,7 +52,7 @@ impl<S: Store> Trouble<S> {
     pub(super) async fn step(&mut self, error: &Error) {
         let at_once = match error.next {
             Next::Refresh => self.store.refresh().await,
-            Next::Denied => !std::mem::replace(&mut self.denied, true) && self.store.refresh().await,
+            Next::Denied => self.renew().await,
             Next::Clock => !std::mem::replace(&mut self.clock, true),
             _ => false,
         };
@@ -56,6 +62,28 @@ impl<S: Store> Trouble<S> {
         } else {
             self.wait(error.class, &error.text).await;
         }
+    }
+
+    /// Gets new credentials after a denial; whether that was done now.
+    async fn renew(&mut self) -> bool {
+        if self.denied.is_some_and(|at| at.elapsed() < DENIED_APART) {
+            return false;
+        }
+        let renewed = self.store.refresh().await;
+        self.denied = renewed.then(Instant::now);
+        renewed
+    }
+
+    /// Whether to look once more after a refusal to let us look: it may have meant credentials that are not good any more,
+    /// which an answer without a body cannot say.
+    pub(super) async fn insists(&mut self, error: &Error) -> bool {
+        if std::mem::replace(&mut self.insisted, true) {
+            return false;
+        }
+        tracing::debug!(%error, "may not look, trying again with new credentials");
+        self.store.refresh().await;
+        self.pause(Duration::ZERO).await;
+        true
     }
 
     /// Waits before the next attempt.
@@ -91,18 +119,38 @@ impl<S: Store> Trouble<S> {
         self.progress.set_trouble(None);
     }
 
-    /// Whether the object that has the key already is this one. Who may not look takes it for this one.
-    pub(super) async fn compare(&mut self, store: &S, key: &str, body: &Body) -> Delivery {
+    /// What is stored under a key, as soon as that is known. Not being permitted to look is the error.
+    pub(super) async fn stored(&mut self, key: &str) -> Result<Option<Stored>, Error> {
         loop {
-            store.ready().await;
-            match store.head(key).await {
-                Ok(Some(stored)) if !stored.is(body) => return Delivery::Conflict,
-                // Gone again means that ClickHouse has read and removed it.
-                Ok(_) => break,
-                Err(error) if matches!(error.next, Next::Unknown | Next::Clock) => self.step(&error).await,
-                Err(_) => break,
+            self.store.ready().await;
+            match self.store.head(key).await {
+                Ok(stored) => return Ok(stored),
+                Err(error) if !error.forbids() => self.step(&error).await,
+                Err(error) if self.insists(&error).await => {}
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether the object that has the key after an earlier attempt is this one. Who may not look takes it for this one.
+    pub(super) async fn compare(&mut self, key: &str, body: &Body) -> Delivery {
+        match self.stored(key).await {
+            Ok(Some(stored)) if !stored.is(body) => Delivery::Conflict,
+            // Gone again means that ClickHouse has read and removed it.
+            Ok(_) | Err(_) => self.confirm(key),
+        }
+    }
+
+    /// The same before any other attempt: it is another writer's unless it is certainly this one, which is so where something
+    /// on the way has sent our only request twice.
+    pub(super) async fn compare_first(&mut self, key: &str, body: &Body) -> Delivery {
+        match self.stored(key).await {
+            Ok(Some(stored)) if stored.is(body) && stored.crc32.is_some() => self.confirm(key),
+            Ok(_) | Err(_) => Delivery::Conflict,
+        }
+    }
+
+    fn confirm(&self, key: &str) -> Delivery {
         tracing::info!(key, "an earlier attempt had arrived");
         self.metrics.uploads_confirmed_late.inc();
         Delivery::Arrived

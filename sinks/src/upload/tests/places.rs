@@ -74,9 +74,39 @@ async fn the_same_key_at_the_new_place_is_another_writers() {
     assert!(life.stopped().is_some_and(|text| text.contains("another writer")));
 }
 
+/// It arrived at the first place, its outcome is unknown at the second, and objects go to the first again.
+#[tokio::test(start_paused = true)]
+async fn what_comes_back_to_a_place_is_found_there() {
+    for there in [None, Some(NOW + 50)] {
+        let (dir, store) =
+            (tempfile::tempdir().unwrap(), Scripted::new([Step::Lost, Step::Fail(Next::Unknown)]));
+        live(dir.path(), &store, &[1], Duration::from_millis(1)).await;
+        store.lock().move_to("b");
+        if let Some(there) = there {
+            store.lock().objects.insert(key(there, 7), body("of an earlier life"));
+        }
+        live(dir.path(), &store, &[], Duration::from_millis(1)).await;
+        {
+            let mut memory = store.lock();
+            memory.move_to("a");
+            memory.objects = memory.elsewhere[0].clone();
+        }
+        let life = live(dir.path(), &store, &[], HOUR).await;
+        assert_eq!((life.left, life.stopped(), life.metrics.uploads_confirmed_late.get()), (0, None, 1));
+        assert_eq!(store.lock().arrived, [key(NOW, 1)]);
+    }
+}
+
 /// Half of the state is lost, and perhaps the half with the last key: the store is asked what that was.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_was_lost_from_the_record_is_found_in_the_store() {
+    for denied in [(None, None), (Some(Next::Denied), None), (None, Some(Next::Denied))] {
+        lose_a_key(denied).await;
+    }
+}
+
+/// Listing and looking may be denied only because of credentials that are not good any more.
+async fn lose_a_key(denied: (Option<Next>, Option<Next>)) {
     let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Ok, Step::Lost]));
     live(dir.path(), &store, &[1], HOUR).await;
     let before = fs::read(dir.path().join("state")).unwrap();
@@ -93,7 +123,13 @@ async fn a_key_that_was_lost_from_the_record_is_found_in_the_store() {
     assert_ne!(before, after);
     torn[second.start + 20] ^= 1;
     fs::write(dir.path().join("state"), torn).unwrap();
+    // A process that ends before it could ask does not forget that it has to be.
+    drop(Spool::open(&config(dir.path(), 1 << 20), Some("w0"), NOW, metrics()).unwrap());
     store.lock().clock = NOW + 500;
+    {
+        let mut memory = store.lock();
+        (memory.list, memory.head, memory.heals) = (denied.0, denied.1, true);
+    }
     let life = live(dir.path(), &store, &[3], HOUR).await;
     assert_eq!((life.left, life.stopped(), life.metrics.uploads_confirmed_late.get()), (0, None, 1));
     let memory = store.lock();
