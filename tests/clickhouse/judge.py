@@ -7,6 +7,10 @@ from exporters import SERIES
 from processes import Failure, wait_for
 from s3_server import BUCKET
 
+# Seconds between the moment at which a scrape was due and an answer that came too late for it: `scrape_timeout`, and what a
+# machine that stands still adds.
+GIVEN_UP = 3
+
 
 class Bucket:
     """All objects below a prefix as pyarrow reads them, without ClickHouse."""
@@ -19,12 +23,16 @@ class Bucket:
         self.samples = {}
         # (instance, number of the answer) -> {timestamp: rows}
         self.answers = {}
+        # instance -> seconds at which scrapes were due that failed, as `up 0` says
+        self.failed = {}
         for key in self.keys:
             rows = list(DeliveredObject(key, s3.read(key)).rows())
             self.rows[key] = len(rows)
             for time, metric, _, labels, value in rows:
                 sample = (metric, labels, time)
                 self.samples[sample] = self.samples.get(sample, 0) + 1
+                if metric == "up" and value == 0:
+                    self.failed.setdefault(dict(labels)["instance"], []).append(time / 1000)
                 if metric.startswith("suite_") and math.isfinite(value):
                     times = self.answers.setdefault((dict(labels)["instance"], int(value)), {})
                     times[time] = times.get(time, 0) + 1
@@ -84,18 +92,36 @@ def check_tables(checks, tables, bucket, who):
     checks.equal(f"{who}: every column of every row landed as it was shipped", landing, objects)
 
 
+def given_up(lost, bucket):
+    """Of answers `{(instance, number): moment}` that are not there, those whose scrape the agent had given up and reported as
+    failed: each has an `up 0` of its own, of a scrape that was due shortly before it."""
+    found = set()
+    for instance, due in bucket.failed.items():
+        left = sorted((moment, number) for (address, number), moment in lost.items() if address == instance)
+        for time in sorted(due):
+            late = next((one for one in left if 0 <= one[0] - time <= GIVEN_UP), None)
+            if late:
+                left.remove(late)
+                found.add((instance, late[1]))
+    return found
+
+
 def check_answers(checks, writers, bucket, who):
-    """Distinct (series, timestamp) answered by exporters = those delivered, but for what a kill may cost."""
-    answered, excused = set(), set()
+    """Distinct (series, timestamp) answered by exporters = those delivered, but for what a kill may cost, and for scrapes that
+    are delivered as failed."""
+    answered, excused = {}, set()
     for writer in writers:
         all_of_it, may_be_lost = writer.answered()
         answered |= all_of_it
         excused |= may_be_lost
     delivered = bucket.answers.keys()
-    lost = answered - delivered
-    checks.none(f"{who}: every answer is delivered, but for those that were not on disk at a kill", sorted(lost - excused))
-    checks.none(f"{who}: nothing is delivered that was not answered", sorted(delivered - answered))
+    lost = {answer: moment for answer, moment in answered.items() if answer not in delivered}
+    late = given_up({answer: moment for answer, moment in lost.items() if answer not in excused}, bucket)
+    checks.none(f"{who}: every answer is delivered, but for those that were not on disk at a kill, or are delivered as failed",
+                sorted(lost.keys() - excused - late))
+    checks.none(f"{who}: nothing is delivered that was not answered", sorted(delivered - answered.keys()))
     checks.none(f"{who}: each answer is delivered whole, once, at one time", bucket.torn())
     kills = sum(len(writer.kills) for writer in writers)
-    print(f"--      {who}: {len(answered)} answers of {SERIES} series, {len(lost)} lost at {kills} kills; "
+    print(f"--      {who}: {len(answered)} answers of {SERIES} series, {len(lost) - len(late)} lost at {kills} kills, {len(late)} came too "
+          f"late and are delivered as failed; "
           f"{len(bucket.keys)} objects, {len(bucket.samples)} samples", flush=True)

@@ -140,12 +140,12 @@ class Writer:
         return [path.name for path in self._spool.rglob("*.parquet")]
 
     def answered(self):
-        """`{(address, number)}` of all answers, and those of them that a kill may have cost."""
+        """All answers, `{(address, number): moment}`, and those of them that a kill may have cost."""
         answers = {(exporter.address, number): moment for exporter in self.exporters
                    for number, moment in enumerate(exporter.answers, 1)}
         excused = {answer for answer, moment in answers.items()
                    if any(began - KILL_COSTS <= moment <= gone + 0.1 for began, gone in self.kills)}
-        return answers.keys(), excused
+        return answers, excused
 
     def _note(self):
         # Its counters end with it.
