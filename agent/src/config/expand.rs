@@ -93,10 +93,11 @@ fn variable<'a>(inside: &'a str, environment: &'a Environment) -> Result<&'a str
     };
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(letter) || name.starts_with(|c: char| c.is_ascii_digit()) {
-        let inside = super::problem::shorten(inside);
-        return Err(format!(
-            "`${{{inside}}}` names no variable: write ${{NAME}} or ${{NAME:-default}}, or $$ for a dollar sign"
-        ));
+        // Not shown: it may well be the secret itself.
+        return Err(
+            "`${` without a variable's name: write ${NAME} or ${NAME:-default}, or $$ for a dollar sign"
+                .to_owned(),
+        );
     }
     match (environment.get(name), default) {
         // As in a shell, `:-` also stands in for an empty value.
@@ -140,7 +141,9 @@ mod tests {
         );
         check(
             "${1}",
-            Err(&["`${1}` names no variable: write ${NAME} or ${NAME:-default}, or $$ for a dollar sign"]),
+            Err(&[
+                "`${` without a variable's name: write ${NAME} or ${NAME:-default}, or $$ for a dollar sign",
+            ]),
         );
         check("${A", Err(&["`${` without `}`: close it, or write `$$` for a dollar sign"]));
     }
