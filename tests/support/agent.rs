@@ -200,11 +200,11 @@ impl Running {
     /// Waits until `condition` holds.
     ///
     /// # Panics
-    /// When it does not within 20 seconds; the text says what was waited for and what the agent logged.
+    /// When it does not within 20 seconds; the text says what was waited for.
     pub fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
         let deadline = Duration::from_secs(20);
         let met = wait::for_some(deadline, || condition(self).then_some(()));
-        assert!(met.is_some(), "not within {deadline:?}: {what}; log:\n{}", self.stderr());
+        assert!(met.is_some(), "not within {deadline:?}: {what}");
     }
 
     /// Waits until the log contains `text`.
@@ -261,6 +261,11 @@ impl Drop for Running {
         if matches!(self.child.try_wait(), Ok(None)) {
             signal(&self.child, Signal::KILL);
             let _ = self.child.wait();
+        }
+        let log = self.stderr();
+        // Whatever the test failed of, this is where the reason stands.
+        if std::thread::panicking() && !log.is_empty() {
+            eprintln!("the agent's log:\n{log}");
         }
     }
 }
