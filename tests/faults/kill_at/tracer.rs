@@ -15,7 +15,6 @@ use nix::sys::ptrace::{self, Options as Trace};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use support::clock::machine_millis;
 
 use crate::call::{Call, Class};
 use crate::options::{Action, Options};
@@ -247,7 +246,7 @@ impl Tracer {
 
     fn say(&self, side: &str, call: &Call) -> Result<()> {
         let class = format!("{:?}", call.class).to_lowercase();
-        self.report(&format!("moment {} {side} {class} {}", machine_millis(), call.path.display()))
+        self.report(&format!("moment {} {side} {class} {}", jiff::Timestamp::now().as_millisecond(), call.path.display()))
     }
 
     fn report(&self, line: &str) -> Result<()> {
