@@ -1,7 +1,8 @@
-//! The thread that writes the journal: at once, and synced together.
+//! The thread that writes the journal: what came since the last time, and then one sync for all of it.
 //!
-//! Takes entries, appends them to two files, and removes files whose objects have come to the spool. A disk that refuses is
-//! asked again and again; meanwhile the worker is told, and what an object holds by then need not be written any more.
+//! Takes entries, appends them to two files, and removes files whose objects have come to the spool. Between two syncs it
+//! sleeps, whatever comes, since to be woken costs more than to write. A disk that refuses is asked again and again; meanwhile
+//! the worker is told, and what an object holds by then need not be written any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -13,11 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::left::{SAMPLES, SERIES, file};
-use super::{Entry, Left, Metrics, Pending};
+use super::{Entry, Journal, Left, Metrics, Pending};
 use crate::clock;
 
 /// How long to wait before a disk that refused is asked again; it doubles up to the longest.
@@ -66,6 +67,10 @@ pub(crate) struct Disk {
     dir: PathBuf,
     commit_interval: Duration,
     entries: mpsc::Receiver<Pending>,
+    /// Told when half of the room for entries is taken.
+    hurry: Arc<Notify>,
+    /// Entries that are written before anything else.
+    at_hand: usize,
     problem: watch::Sender<Option<String>>,
     is_lost: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
@@ -98,19 +103,20 @@ impl Disk {
         dir: &std::path::Path,
         commit_interval: Duration,
         entries: mpsc::Receiver<Pending>,
+        journal: &Journal,
         problem: watch::Sender<Option<String>>,
-        is_lost: Arc<AtomicBool>,
         left: &Left,
-        metrics: Arc<Metrics>,
     ) -> Self {
         let last = left.batches.last().copied().unwrap_or_default();
         Self {
             dir: dir.to_owned(),
             commit_interval,
             entries,
+            hurry: Arc::clone(&journal.hurry),
+            at_hand: 0,
             problem,
-            is_lost,
-            metrics,
+            is_lost: Arc::clone(&journal.is_lost),
+            metrics: Arc::clone(&journal.metrics),
             series: None,
             samples: None,
             complete: Vec::new(),
@@ -132,7 +138,7 @@ impl Disk {
     ) {
         self.sweep(&mut taken);
         loop {
-            let failed = match runtime.block_on(self.next(&mut taken)) {
+            let failed = match runtime.block_on(self.next(&mut taken, stopping)) {
                 Next::Entry(pending) => {
                     if taken.has_changed().unwrap_or_default() {
                         self.sweep(&mut taken);
@@ -142,7 +148,7 @@ impl Disk {
                     let recovered =
                         written || self.recover(Some(&pending.entry), &mut taken, stopping, runtime);
                     self.metrics.pending_bytes.sub(bytes);
-                    !recovered || (self.is_due() && !self.commit_or_recover(&mut taken, stopping, runtime))
+                    !recovered
                 }
                 Next::Commit => !self.commit_or_recover(&mut taken, stopping, runtime),
                 Next::Taken => {
@@ -181,13 +187,28 @@ impl Disk {
         self.due().is_some_and(|due| due <= Instant::now())
     }
 
-    async fn next(&mut self, taken: &mut watch::Receiver<u64>) -> Next {
-        let due = self.due();
-        tokio::select! {
-            biased;
-            pending = self.entries.recv() => pending.map_or(Next::End, Next::Entry),
-            () = clock::until(due) => Next::Commit,
-            () = changed(taken) => Next::Taken,
+    async fn next(&mut self, taken: &mut watch::Receiver<u64>, stopping: &CancellationToken) -> Next {
+        loop {
+            if self.at_hand > 0 {
+                self.at_hand -= 1;
+                match self.entries.try_recv() {
+                    Ok(pending) => return Next::Entry(pending),
+                    Err(_) => self.at_hand = 0,
+                }
+            }
+            if self.is_due() {
+                return Next::Commit;
+            }
+            let due = self.due();
+            let is_resting = due.is_some() && !stopping.is_cancelled();
+            tokio::select! {
+                biased;
+                pending = self.entries.recv(), if !is_resting => return pending.map_or(Next::End, Next::Entry),
+                () = clock::until(due) => self.at_hand = self.entries.len(),
+                () = self.hurry.notified(), if is_resting => self.at_hand = self.entries.len(),
+                () = stopping.cancelled(), if is_resting => {}
+                () = changed(taken) => return Next::Taken,
+            }
         }
     }
 

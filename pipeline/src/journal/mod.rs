@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Takes what each scrape adds to the open batch, as columns: a series' labels once, then numbers. `scribe` makes bytes of it
-//! and is a plain function of the worker; `disk` is a thread that writes them at once and syncs them together, twice a second
-//! unless configured. A batch that will become the object of sequence number N stands in the file of that number, so
+//! and is a plain function of the worker; `disk` is a thread that writes and syncs them together, twice a second unless
+//! configured. A batch that will become the object of sequence number N stands in the file of that number, so
 //! that the rename by which the object becomes durable says at the same time that this file is not needed any more. After a
 //! kill, files whose object never came are read back (`left`, `read`) and become that object: the same batch, the same number,
 //! the same bytes.
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::model::units::Duration;
 
@@ -38,7 +38,7 @@ pub(crate) use metrics::Metrics;
 pub(crate) use scribe::{Entry, Scribe};
 
 /// Entries that wait for the disk.
-const ENTRIES_MAX: usize = 64;
+const ENTRIES_MAX: usize = 1024;
 /// Bytes that wait for the disk, or one entry that is larger.
 pub const PENDING_BYTES_MAX: u32 = 32 << 20;
 
@@ -46,8 +46,8 @@ pub const PENDING_BYTES_MAX: u32 = 32 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How long what was written may wait for its sync. It bounds what a kill or a loss of power costs; each sync is a
-    /// write of the disk's own.
+    /// How long what was scraped may wait to be written and synced. It bounds what a kill or a loss of power costs; each sync
+    /// is a write of the disk's own.
     pub commit_interval: Duration,
 }
 
@@ -99,15 +99,15 @@ pub(crate) fn open(dir: &Path, config: &Config, taken: u64, metrics: Arc<Metrics
     let left = Left::find(dir, taken).map_err(|e| failed("list the files", e))?;
     let (sender, entries) = mpsc::channel(ENTRIES_MAX);
     let (sender_of_problem, problem) = watch::channel(None);
-    let is_lost = Arc::new(AtomicBool::new(false));
     let journal = Journal {
         entries: sender,
         room: Arc::new(Semaphore::new(PENDING_BYTES_MAX as usize)),
+        hurry: Arc::default(),
         problem,
-        is_lost: Arc::clone(&is_lost),
-        metrics: Arc::clone(&metrics),
+        is_lost: Arc::default(),
+        metrics,
     };
-    let disk = Disk::new(dir, config.commit_interval.0, entries, sender_of_problem, is_lost, &left, metrics);
+    let disk = Disk::new(dir, config.commit_interval.0, entries, &journal, sender_of_problem, &left);
     Ok(Opened { left, journal, disk })
 }
 
@@ -123,6 +123,8 @@ struct Pending {
 pub(crate) struct Journal {
     entries: mpsc::Sender<Pending>,
     room: Arc<Semaphore>,
+    /// Wakes the thread before its time.
+    hurry: Arc<Notify>,
     problem: Problem,
     is_lost: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
@@ -136,6 +138,10 @@ impl Journal {
     /// is gone.
     pub(crate) async fn append(&self, entry: Entry) -> bool {
         let bytes = u32::try_from(entry.bytes()).unwrap_or(u32::MAX);
+        let room = self.room.available_permits().saturating_sub(bytes as usize);
+        if room < PENDING_BYTES_MAX as usize / 2 || self.entries.capacity() < ENTRIES_MAX / 2 {
+            self.hurry.notify_one();
+        }
         let send = async {
             let room = Arc::clone(&self.room).acquire_many_owned(bytes.min(PENDING_BYTES_MAX));
             // The semaphore is never closed, and the thread that receives ends after the worker only.

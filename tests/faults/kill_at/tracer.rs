@@ -246,7 +246,11 @@ impl Tracer {
 
     fn say(&self, side: &str, call: &Call) -> Result<()> {
         let class = format!("{:?}", call.class).to_lowercase();
-        self.report(&format!("moment {} {side} {class} {}", jiff::Timestamp::now().as_millisecond(), call.path.display()))
+        self.report(&format!(
+            "moment {} {side} {class} {}",
+            jiff::Timestamp::now().as_millisecond(),
+            call.path.display()
+        ))
     }
 
     fn report(&self, line: &str) -> Result<()> {
