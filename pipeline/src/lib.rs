@@ -25,7 +25,7 @@ pub mod scrape;
 // Plain function calls, in the order data passes; blank lines keep the order.
 mod worker;
 
-mod parse;
+pub mod parse;
 
 mod intern;
 

@@ -85,27 +85,27 @@ pub struct SeriesId(pub u32);
 
 /// A series as its target exposes it, before relabelling.
 #[derive(Debug)]
-pub(crate) struct Exposed<'a> {
+pub struct Exposed<'a> {
     /// Its labels, `__name__` included; free to change.
-    pub(crate) labels: &'a mut LabelsBuilder,
+    pub labels: &'a mut LabelsBuilder,
     /// Names that it gives an empty value, which counts where `honor_labels` is set.
-    pub(crate) empty: &'a [String],
+    pub empty: &'a [String],
     /// The type of its family.
-    pub(crate) metric_type: MetricType,
+    pub metric_type: MetricType,
 }
 
 /// Where a target keeps one of its series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot(pub(crate) u32);
+pub struct Slot(pub u32);
 
 impl Slot {
     /// Stands for a series that metric relabelling drops.
-    pub(crate) const DROPPED: Self = Self(u32::MAX);
+    pub const DROPPED: Self = Self(u32::MAX);
 }
 
 /// Why a series is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The line is bad; the others are not affected.
     Line(&'static str),
     /// A limit is exceeded; the whole scrape fails.
@@ -208,14 +208,17 @@ impl SeriesTable {
 }
 
 /// Stands for "no explicit timestamp" in [`Parsed::timestamp`]; no exposition means the year -292 million.
-pub(crate) const NO_TIMESTAMP: i64 = i64::MIN;
+pub const NO_TIMESTAMP: i64 = i64::MIN;
 
 /// One sample line, resolved to a series of the target.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Parsed {
-    pub(crate) slot: Slot,
-    pub(crate) timestamp: i64,
-    pub(crate) value: f64,
+pub struct Parsed {
+    /// Which series.
+    pub slot: Slot,
+    /// As written, milliseconds since the Unix epoch, or [`NO_TIMESTAMP`].
+    pub timestamp: i64,
+    /// With every bit of a NaN kept.
+    pub value: f64,
 }
 
 /// Samples as columns, in order of arrival: 12 bytes each, since the samples of a scrape share their timestamp.

@@ -23,23 +23,54 @@ pub(crate) struct Split<'a> {
     pub(crate) timestamp: Option<&'a [u8]>,
 }
 
-/// Divides a sample line. No closing brace can follow the labels' own, since a value and a timestamp have none.
+/// Divides a sample line. An exemplar behind the value, which OpenMetrics allows, is left out.
 pub(crate) fn split(line: &[u8]) -> Result<Split<'_>, &'static str> {
-    let end = match memchr::memrchr(b'}', line) {
-        Some(brace) => brace + 1,
-        None => memchr::memchr2(b' ', b'\t', line).ok_or("no value after the metric name")?,
-    };
-    let (series, rest) = line.split_at_checked(end).unwrap_or((line, &[]));
+    let (series, rest) = line.split_at_checked(series_end(line)?).unwrap_or((line, &[]));
     let rest = rest.trim_ascii_start();
-    if rest.is_empty() {
+    let (value, rest) = word(rest);
+    if value.is_empty() {
         return Err("no value");
     }
-    let (value, rest) = match memchr::memchr2(b' ', b'\t', rest) {
-        None => (rest, &[][..]),
-        Some(blank) => rest.split_at_checked(blank).unwrap_or((rest, &[])),
-    };
-    let timestamp = rest.trim_ascii();
+    if rest.starts_with(b"#") {
+        return Ok(Split { series, value, timestamp: None });
+    }
+    let (timestamp, rest) = word(rest);
+    if !rest.is_empty() && !rest.starts_with(b"#") {
+        return Err("text after the timestamp");
+    }
     Ok(Split { series, value, timestamp: (!timestamp.is_empty()).then_some(timestamp) })
+}
+
+/// Up to the next blank, and what follows the blanks.
+fn word(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr::memchr2(b' ', b'\t', text).unwrap_or(text.len());
+    let (word, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
+    (word, rest.trim_ascii_start())
+}
+
+/// Where `name{labels}` ends; braces within quotes are text.
+fn series_end(line: &[u8]) -> Result<usize, &'static str> {
+    let name = memchr::memchr3(b'{', b' ', b'\t', line).ok_or("no value after the metric name")?;
+    let blanks = line.iter().skip(name).take_while(|byte| BLANK_BYTES.contains(byte)).count();
+    if line.get(name + blanks) != Some(&b'{') {
+        return Ok(name);
+    }
+    let mut at = name + blanks;
+    let mut is_quoted = false;
+    loop {
+        let rest = line.get(at + 1..).unwrap_or_default();
+        let found = match is_quoted {
+            true => memchr::memchr2(b'"', b'\\', rest).ok_or("label value without a closing quote")?,
+            false => memchr::memchr2(b'"', b'}', rest).ok_or("no closing brace after the labels")?,
+        };
+        at += found + 1;
+        match line.get(at) {
+            Some(b'}') => return Ok(at + 1),
+            // Whatever it is, it is not the end of the value.
+            Some(b'\\') => at += 1,
+            _ => is_quoted = !is_quoted,
+        }
+    }
 }
 
 /// Reads `name{label="value",...}` and gives each label to `label`, duplicates included; returns the name.
@@ -247,6 +278,10 @@ mod tests {
         check("m{a=\"} 2\"} 1 99", ("m{a=\"} 2\"}", "1", Some("99")));
         check("m{a=\"1\"}\t1\t 99 ", ("m{a=\"1\"}", "1", Some("99")));
         check("m{}3", ("m{}", "3", None));
+        check("m{a=\"\\\"} 2\"} 1 # {id=\"} 3\"} 1 9", ("m{a=\"\\\"} 2\"}", "1", None));
+        check("m 1 2 # {} 3", ("m", "1", Some("2")));
+        check("m {a=\"1\"} 3", ("m {a=\"1\"}", "3", None));
+        assert!(split(b"m{a=\"} 1").is_err() && split(b"m{a=1 2").is_err() && split(b"m 1 2 3").is_err());
         assert!(split(b"m").is_err() && split(b"m{}").is_err() && split(b"m ").is_err());
     }
 

@@ -1,144 +1,42 @@
 //! From the bytes of an exposition to samples of the target's series.
 //!
-//! Takes a body in text format 0.0.4 and the target's [`Cache`]; gives samples and counted problems. A line seen
-//! before costs a hash and a look-up; a line never seen is decoded by [`line`] and given to the caller's `resolve`,
+//! Takes a body in text format 0.0.4 and the target's [`Cache`]; gives samples and counted problems. A line where it is
+//! expected costs one hash and its value; a line never seen is decoded by [`line`] and given to the caller's `resolve`,
 //! which relabels and interns it once in its life. Never fails, never keeps a byte of the body.
 
+mod cache;
 pub(crate) mod line;
 pub(crate) mod number;
-
-use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64_with_secret;
 
 use crate::model::labels::{LabelsBuilder, METRIC_NAME};
 use crate::model::sample::{Exposed, MetricType, NO_TIMESTAMP, Parsed, Refusal, Slot};
 use crate::model::scrape::ScrapeError;
+use cache::{Family, Meaning, Place};
 use line::Comment;
+
+pub use cache::{Cache, Lines, Secret};
 
 /// Shown of a bad line at most, bytes.
 const BAD_LINE_BYTES_MAX: usize = 120;
 
 /// What a body held besides the samples themselves.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// Sample lines that could be read, relabelled away or not; after a failure those that were not looked at too.
-    pub(crate) samples: u64,
+    pub samples: u64,
     /// Of these, the ones that metric relabelling dropped.
-    pub(crate) dropped: u64,
+    pub dropped: u64,
     /// Lines that could not be read.
-    pub(crate) lines_bad: u64,
+    pub lines_bad: u64,
     /// The first of them, with its number, its text and what is wrong.
-    pub(crate) first_bad: Option<String>,
+    pub first_bad: Option<String>,
     /// Why reading stopped before the end: the scrape fails as a whole.
-    pub(crate) failed: Option<ScrapeError>,
-}
-
-/// 192 random bytes, drawn once per process, so that nobody outside can make two lines collide on purpose.
-#[derive(Clone, Debug)]
-pub(crate) struct Secret(Arc<[u8; 192]>);
-
-impl Secret {
-    pub(crate) fn random() -> Self {
-        let mut bytes = [0; 192];
-        for (i, chunk) in bytes.chunks_exact_mut(8).enumerate() {
-            chunk.copy_from_slice(&RandomState::new().hash_one(i).to_le_bytes());
-        }
-        Self(Arc::new(bytes))
-    }
-}
-
-/// What a target's lines have led to before: the hash of the bytes of `name{labels}`, as spelt, to a series.
-///
-/// Two different lines of one target that hash alike would be taken for one series. The hash has 64 bits and a secret
-/// seed: with a million lines the odds are 1 in 37 million, once and not per scrape.
-#[derive(Debug)]
-pub(crate) struct Cache {
-    lines: HashTable<CachedLine>,
-    secret: Secret,
-    all: Arc<Lines>,
-    generation: u32,
-}
-
-/// How many lines all caches together hold, and may hold. Lines beyond are decoded each time, so that whoever spells one
-/// series in a million ways, or exposes what metric relabelling drops, takes time of its own and no memory.
-#[derive(Debug)]
-pub(crate) struct Lines {
-    held: AtomicU64,
-    max: u64,
-}
-
-impl Lines {
-    /// Room for two lines of each series.
-    pub(crate) fn new(series_max: u64) -> Arc<Self> {
-        Arc::new(Self { held: AtomicU64::new(0), max: series_max.saturating_mul(2) })
-    }
-
-    fn is_full(&self) -> bool {
-        self.held.load(Ordering::Relaxed) >= self.max
-    }
-
-    /// One cache went from so many lines to so many.
-    fn changed(&self, from: usize, to: usize) {
-        if to > from {
-            self.held.fetch_add((to - from) as u64, Ordering::Relaxed);
-        } else {
-            self.held.fetch_sub((from - to) as u64, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Cache {
-    fn drop(&mut self) {
-        self.all.changed(self.lines.len(), 0);
-    }
-}
-
-#[derive(Debug)]
-struct CachedLine {
-    hash: u64,
-    slot: Slot,
-    /// The scrape that last held the line.
-    seen: u32,
-}
-
-impl Cache {
-    pub(crate) fn new(secret: Secret, all: Arc<Lines>) -> Self {
-        Self { lines: HashTable::new(), secret, all, generation: 0 }
-    }
-
-    /// Lines remembered.
-    pub(crate) fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// Forgets the lines that neither this scrape nor the one before it held.
-    pub(crate) fn prune(&mut self) {
-        let (generation, before) = (self.generation, self.lines.len());
-        self.lines.retain(|line| line.seen.wrapping_add(1) >= generation);
-        self.all.changed(before, self.lines.len());
-        self.lines.shrink_to(self.lines.len() * 2, |line| line.hash);
-    }
-
-    /// Forgets all lines, because the series they lead to are about to go.
-    pub(crate) fn clear(&mut self) {
-        self.all.changed(self.lines.len(), 0);
-        self.lines.clear();
-    }
-
-    fn hash(&self, family: u64, series: &[u8]) -> u64 {
-        // The family is part of what a line means: its type is the series' type. It is multiplied (by 2^64 over the
-        // golden ratio, which is odd) because a plain XOR would cancel it where the line is the family's own name.
-        xxh3_64_with_secret(series, &*self.secret.0) ^ family.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
+    pub failed: Option<ScrapeError>,
 }
 
 /// Reads a whole body. `resolve` is called for every line that the cache does not know; more than `samples_max`
 /// samples (0 = any number) end the reading.
-pub(crate) fn read(
+pub fn read(
     body: &[u8],
     cache: &mut Cache,
     samples_max: u64,
@@ -146,31 +44,32 @@ pub(crate) fn read(
     resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
 ) -> Reading {
     out.clear();
-    cache.generation = cache.generation.wrapping_add(1);
+    cache.begin();
     let mut reader = Reader {
         cache,
         resolve,
         labels: LabelsBuilder::default(),
         empty: Vec::new(),
-        family: Vec::new(),
-        family_type: MetricType::Unknown,
-        family_hash: 0,
+        family: Family::default(),
+        family_line: &[],
         reading: Reading::default(),
     };
     let mut rest = body;
-    let mut number = 0_u64;
     while !rest.is_empty() {
-        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let (line, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-        rest = after.get(1..).unwrap_or_default();
-        number += 1;
-        match reader.line(line, out) {
-            Ok(()) => {}
-            Err(Refusal::Line(problem)) => reader.reading.bad(number, line, problem),
-            Err(Refusal::Scrape(error)) => {
-                reader.reading.samples += 1;
-                reader.reading.failed = Some(error);
+        if let Some(after) = reader.expected(rest, out) {
+            rest = after;
+        } else {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let (line, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+            match reader.line(line, out) {
+                Ok(()) => {}
+                Err(Refusal::Line(problem)) => reader.reading.bad(body, rest, line, problem),
+                Err(Refusal::Scrape(error)) => {
+                    reader.reading.samples += 1;
+                    reader.reading.failed = Some(error);
+                }
             }
+            rest = after.get(1..).unwrap_or_default();
         }
         if samples_max > 0 && out.len() as u64 > samples_max {
             let text = format!(
@@ -194,9 +93,12 @@ fn samples_in(body: &[u8]) -> u64 {
 }
 
 impl Reading {
-    fn bad(&mut self, number: u64, line: &[u8], problem: &str) {
+    /// Notes a bad line; `rest` is what of the body it begins.
+    fn bad(&mut self, body: &[u8], rest: &[u8], line: &[u8], problem: &str) {
         self.lines_bad += 1;
         if self.first_bad.is_none() {
+            let before = body.get(..body.len() - rest.len()).unwrap_or_default();
+            let number = memchr::memchr_iter(b'\n', before).count() + 1;
             let shown = line.get(..BAD_LINE_BYTES_MAX).unwrap_or(line);
             let dots = if shown.len() < line.len() { "..." } else { "" };
             let shown = String::from_utf8_lossy(shown);
@@ -205,21 +107,60 @@ impl Reading {
     }
 }
 
-struct Reader<'a, R> {
+struct Reader<'a, 'b, R> {
     cache: &'a mut Cache,
     resolve: R,
     labels: LabelsBuilder,
     /// Names that the line gives an empty value.
     empty: Vec<String>,
-    /// The family that the last `# TYPE` line opened.
-    family: Vec<u8>,
-    family_type: MetricType,
-    family_hash: u64,
+    family: Family,
+    /// The last `# TYPE` line that could be read; empty before the first.
+    family_line: &'b [u8],
     reading: Reading,
 }
 
-impl<R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, R> {
-    fn line(&mut self, line: &[u8], out: &mut Vec<Parsed>) -> Result<(), Refusal> {
+impl<'b, R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, 'b, R> {
+    /// Reads the line that `text` begins with, if it is the one that is expected and plain; gives what follows it.
+    #[inline]
+    fn expected(&mut self, text: &'b [u8], out: &mut Vec<Parsed>) -> Option<&'b [u8]> {
+        if text.starts_with(b"# HELP ") {
+            let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+            return Some(text.get(end + 1..).unwrap_or_default());
+        }
+        let (place, length, meaning) = self.cache.expected(text, self.family)?;
+        let (line, rest) = text.split_at_checked(length)?;
+        match meaning {
+            Meaning::Type(family) => {
+                let rest = end_of_line(rest)?;
+                (self.family, self.family_line) = (family, line);
+                self.cache.held(place);
+                Some(rest)
+            }
+            Meaning::Sample(slot) => {
+                let (timestamp, value, rest) = tail(rest)?;
+                self.add(place, Parsed { slot, timestamp, value }, out);
+                Some(rest)
+            }
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, place: Place, sample: Parsed, out: &mut Vec<Parsed>) {
+        self.cache.held(place);
+        self.push(sample, out);
+    }
+
+    #[inline]
+    fn push(&mut self, sample: Parsed, out: &mut Vec<Parsed>) {
+        self.reading.samples += 1;
+        if sample.slot == Slot::DROPPED {
+            self.reading.dropped += 1;
+        } else {
+            out.push(sample);
+        }
+    }
+
+    fn line(&mut self, line: &'b [u8], out: &mut Vec<Parsed>) -> Result<(), Refusal> {
         // Blanks at either end are allowed; the carriage return of CRLF is one of them.
         let line = line.trim_ascii();
         match line.first() {
@@ -229,15 +170,19 @@ impl<R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, R> {
         }
     }
 
-    fn comment(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn comment(&mut self, line: &'b [u8]) -> Result<(), Refusal> {
         match line::comment(line) {
             Comment::Other => Ok(()),
             Comment::Bad(problem) => Err(Refusal::Line(problem)),
-            Comment::Type { family, metric_type } => {
-                self.family.clear();
-                self.family.extend_from_slice(family);
-                self.family_type = metric_type;
-                self.family_hash = self.cache.hash(metric_type as u64, family);
+            Comment::Type { .. } => {
+                self.family = match self.cache.find_type(line) {
+                    Some((place, family)) => {
+                        self.cache.held(place);
+                        family
+                    }
+                    None => self.cache.insert_type(line),
+                };
+                self.family_line = line;
                 Ok(())
             }
         }
@@ -250,29 +195,14 @@ impl<R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, R> {
             None => NO_TIMESTAMP,
             Some(text) => number::timestamp(text).ok_or(Refusal::Line("not a timestamp in milliseconds"))?,
         };
-        let slot = self.slot(parts.series)?;
-        self.reading.samples += 1;
-        if slot == Slot::DROPPED {
-            self.reading.dropped += 1;
+        if let Some((place, slot)) = self.cache.find(parts.series, self.family) {
+            self.add(place, Parsed { slot, timestamp, value }, out);
         } else {
-            out.push(Parsed { slot, timestamp, value });
+            let slot = self.decode(parts.series)?;
+            self.cache.insert(parts.series, self.family, slot);
+            self.push(Parsed { slot, timestamp, value }, out);
         }
         Ok(())
-    }
-
-    fn slot(&mut self, series: &[u8]) -> Result<Slot, Refusal> {
-        let hash = self.cache.hash(self.family_hash, series);
-        let seen = self.cache.generation;
-        if let Some(line) = self.cache.lines.find_mut(hash, |line| line.hash == hash) {
-            line.seen = seen;
-            return Ok(line.slot);
-        }
-        let slot = self.decode(series)?;
-        if !self.cache.all.is_full() {
-            self.cache.all.changed(0, 1);
-            self.cache.lines.insert_unique(hash, CachedLine { hash, slot, seen }, |line| line.hash);
-        }
-        Ok(slot)
     }
 
     fn decode(&mut self, series: &[u8]) -> Result<Slot, Refusal> {
@@ -291,11 +221,42 @@ impl<R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, R> {
         });
         let name = name.map_err(Refusal::Line)?;
         labels.set(METRIC_NAME, name);
-        let metric_type = match line::belongs(name, &self.family, self.family_type) {
-            true => self.family_type,
-            false => MetricType::Unknown,
+        let metric_type = match line::comment(self.family_line) {
+            Comment::Type { family, metric_type } if line::belongs(name, family, metric_type) => metric_type,
+            _ => MetricType::Unknown,
         };
         (self.resolve)(Exposed { labels, empty, metric_type })
+    }
+}
+
+/// What stands behind the labels of a plain line: timestamp, value, and what follows the line.
+#[inline]
+fn tail(text: &[u8]) -> Option<(i64, f64, &[u8])> {
+    let text = text.strip_prefix(b" ")?;
+    let (value, length) = number::leading(text).or_else(|| other_value(text))?;
+    let rest = text.get(length..)?;
+    if let Some(rest) = end_of_line(rest) {
+        return Some((NO_TIMESTAMP, value, rest));
+    }
+    let rest = rest.strip_prefix(b" ")?;
+    let (timestamp, length) = number::leading_timestamp(rest)?;
+    Some((timestamp, value, end_of_line(rest.get(length..)?)?))
+}
+
+/// A value that is not of the simple kind: `NaN`, `+Inf`, or one with many digits.
+#[cold]
+fn other_value(text: &[u8]) -> Option<(f64, usize)> {
+    let length = text.iter().position(|byte| byte.is_ascii_whitespace()).unwrap_or(text.len());
+    Some((number::value(text.get(..length)?)?, length))
+}
+
+/// What follows the end of a line, if `text` begins with that.
+#[inline]
+fn end_of_line(text: &[u8]) -> Option<&[u8]> {
+    match text {
+        [] => Some(text),
+        [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] => Some(rest),
+        _ => None,
     }
 }
 

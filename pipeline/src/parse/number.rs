@@ -13,12 +13,12 @@ const POWERS: [f64; 23] = [
 ];
 
 /// A value, or `None` where the text is none.
-///
-/// A mantissa below 2^53 with a power of ten up to 22 is exact in one multiplication or division (Clinger 1990), and
-/// that is nearly every value there is; the standard library does the rest.
 #[must_use]
 pub(crate) fn value(text: &[u8]) -> Option<f64> {
-    short_decimal(text).or_else(|| any_float(text))
+    match leading(text) {
+        Some((value, length)) if length == text.len() => Some(value),
+        _ => any_float(text),
+    }
 }
 
 /// A timestamp in milliseconds, or `None` where the text is none.
@@ -27,56 +27,68 @@ pub(crate) fn timestamp(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn short_decimal(text: &[u8]) -> Option<f64> {
-    let (negative, unsigned) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        rest => (false, rest),
-    };
-    let mut mantissa = 0_u64;
-    let mut digits = 0_usize;
-    let mut point = None;
-    let mut exponent = 0_i32;
-    let mut bytes = unsigned.iter();
-    while let Some(&byte) = bytes.next() {
-        match byte {
-            b'0'..=b'9' => {
-                // Eighteen digits fit; a longer text fails the check below.
-                mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
-                digits += 1;
-            }
-            b'.' if point.is_none() => point = Some(digits),
-            b'e' | b'E' => {
-                exponent = small_exponent(bytes.as_slice())?;
-                break;
-            }
-            _ => return None,
-        }
+/// The decimal number that `text` begins with, and how many bytes it takes. `None` where there is none, or one that is not
+/// of the simple kind.
+///
+/// A mantissa below 2^53 with a power of ten up to 22 is exact in one multiplication or division (Clinger 1990), and
+/// that is nearly every value there is; the standard library does the rest.
+#[inline]
+pub(crate) fn leading(text: &[u8]) -> Option<(f64, usize)> {
+    let negative = text.first() == Some(&b'-');
+    let (mut mantissa, mut at) = (0, usize::from(negative));
+    let mut digits = run_of_digits(text, &mut at, &mut mantissa);
+    let mut power = 0;
+    if text.get(at) == Some(&b'.') {
+        at += 1;
+        let fraction = run_of_digits(text, &mut at, &mut mantissa);
+        digits += fraction;
+        power = -i32::try_from(fraction).ok()?;
     }
+    if let Some(b'e' | b'E') = text.get(at) {
+        power += exponent(text, &mut at)?;
+    }
+    // Eighteen digits fit into 64 bits.
     if digits == 0 || digits > 18 || mantissa >= 1 << 53 {
         return None;
     }
-    let fraction = i32::try_from(point.map_or(0, |p| digits - p)).ok()?;
-    let power = exponent - fraction;
-    let scale = *POWERS.get(power.unsigned_abs() as usize)?;
     #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-    let mantissa = mantissa as f64;
-    let magnitude = if power < 0 { mantissa / scale } else { mantissa * scale };
-    Some(if negative { -magnitude } else { magnitude })
+    let mut magnitude = mantissa as f64;
+    if power != 0 {
+        let scale = *POWERS.get(power.unsigned_abs() as usize)?;
+        magnitude = if power < 0 { magnitude / scale } else { magnitude * scale };
+    }
+    Some((if negative { -magnitude } else { magnitude }, at))
 }
 
-/// An exponent of at most two digits; anything else is left to the standard library.
-fn small_exponent(text: &[u8]) -> Option<i32> {
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        rest => (false, rest),
-    };
-    let exponent = match digits {
-        [a @ b'0'..=b'9'] => i32::from(a - b'0'),
-        [a @ b'0'..=b'9', b @ b'0'..=b'9'] => i32::from(a - b'0') * 10 + i32::from(b - b'0'),
-        _ => return None,
-    };
-    Some(if negative { -exponent } else { exponent })
+/// The whole number that `text` begins with, as a timestamp in milliseconds, and how many bytes it takes.
+#[inline]
+pub(crate) fn leading_timestamp(text: &[u8]) -> Option<(i64, usize)> {
+    let (mut millis, mut at) = (0, 0);
+    let digits = run_of_digits(text, &mut at, &mut millis);
+    let millis = i64::try_from(millis).ok()?;
+    (1..=18).contains(&digits).then_some((millis, at))
+}
+
+/// Appends the digits from `at` on to a number, and says how many there are.
+#[inline]
+fn run_of_digits(text: &[u8], at: &mut usize, number: &mut u64) -> usize {
+    let start = *at;
+    while let Some(digit) = text.get(*at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        *number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        *at += 1;
+    }
+    *at - start
+}
+
+/// An exponent of at most two digits, from its letter on; anything else is left to the standard library.
+fn exponent(text: &[u8], at: &mut usize) -> Option<i32> {
+    *at += 1;
+    let negative = text.get(*at) == Some(&b'-');
+    *at += usize::from(matches!(text.get(*at), Some(b'-' | b'+')));
+    let mut number = 0;
+    let digits = run_of_digits(text, at, &mut number);
+    let number = i32::try_from(number).ok().filter(|_| (1..=2).contains(&digits))?;
+    Some(if negative { -number } else { number })
 }
 
 fn any_float(text: &[u8]) -> Option<f64> {

@@ -1,6 +1,7 @@
 //! The parser against tables, against `prometheus-parse`, and against noise.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -131,6 +132,26 @@ fn lines_not_seen_for_two_scrapes_are_forgotten() {
     }
 }
 
+/// What a forgotten line led to may be another series by now, even where the line before it still leads to its place.
+#[test]
+fn a_forgotten_line_is_decoded_again() {
+    let mut cache = Cache::new(Secret::random(), Lines::new(1000));
+    let mut out = Vec::new();
+    let mut decoded = |body: &str| {
+        let mut count = 0;
+        read(body.as_bytes(), &mut cache, 0, &mut out, |_| {
+            count += 1;
+            Ok(Slot(count))
+        });
+        if cache.has_idle() {
+            cache.prune();
+        }
+        count
+    };
+    let bodies = ["a 1\nb 1\n", "a 1\nb 1\n", "a 1\n", "a 1\n", "a 1\nb 1\n", "a 1\nb 1\n"];
+    assert_eq!(bodies.map(&mut decoded), [2, 0, 0, 0, 1, 0]);
+}
+
 #[test]
 fn the_sample_limit_ends_the_reading() {
     let mut out = Vec::new();
@@ -209,6 +230,107 @@ proptest! {
     fn lines_like_real_ones_never_panic(body in "([a-z_:]{1,4}[{]?([a-z]{1,3}=\"[^\"]{0,5}\",?){0,3}[}]? ?[0-9.eE+-]{0,6}( [0-9]{1,4})?\r?\n){0,20}") {
         let mut cache = Cache::new(Secret::random(), Lines::new(1000));
         read_text(body.as_bytes(), &mut cache, &mut Vec::new());
+    }
+}
+
+/// Lines of all kinds, some of them bad, from which bodies are made.
+fn lines_of_all_kinds() -> Vec<String> {
+    let mut lines: Vec<String> = [
+        "# TYPE a counter",
+        "# TYPE b gauge",
+        "#  TYPE  b   gauge ",
+        "# TYPE h histogram",
+        "# TYPE x colour",
+        "# HELP a About a.",
+        "# HELPLESS",
+        "#",
+        "",
+        "a",
+        "a{ 1",
+        "a{x=\"1\"} 5\"} 7",
+        "a{x=\"} 1\"",
+        "dropped",
+        "9a 1",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let series = [
+        "a",
+        "a {x=\"1\"}",
+        "a{x=\"1\"}",
+        "a{x=\"1\",}",
+        "a{x=\"} 3\"}",
+        "a{x=\"\\\"} 4\"}",
+        "a{}",
+        "b",
+        "b{y=\"2\"}",
+        "h_bucket{le=\"1\"}",
+        "h_count",
+        "dropped{z=\"1\"}",
+        "ab",
+    ];
+    let values = [
+        "1",
+        "2.5",
+        "NaN",
+        "+Inf",
+        "1e3",
+        "0.00014209700000000002",
+        "1x",
+        "3 1395066363000",
+        "3  17",
+        "3 x",
+        "3 17 x",
+        "3 17x",
+        "3x 17",
+        "3 # {a=\"b\"} 1",
+    ];
+    for name in series {
+        lines.extend(values.iter().map(|value| format!("{name} {value}")));
+    }
+    lines
+}
+
+proptest! {
+    /// Whatever a cache has seen before, it reads what is read without any memory, every line decoded.
+    #[test]
+    fn a_cache_changes_nothing(
+        bodies in prop::collection::vec(
+            prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(vec!["\n", "\r\n", " \n", "\n\t"])), 0..30),
+            1..6,
+        ),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>()), 0..10),
+    ) {
+        let lines = lines_of_all_kinds();
+        let text = |body: &[(prop::sample::Index, &str)]| -> String {
+            body.iter().map(|(line, end)| format!("{}{end}", line.get(&lines))).collect()
+        };
+        let mut texts: Vec<String> = bodies.iter().map(|body| text(body)).collect();
+        // Each body again with a line more, a line less, or a line elsewhere.
+        let mut edited = bodies[0].clone();
+        for (from, to, is_move) in edits {
+            if edited.is_empty() {
+                break;
+            }
+            let line = edited.remove(from.index(edited.len()));
+            if is_move {
+                edited.insert(to.index(edited.len() + 1), line);
+            }
+            texts.push(text(&edited));
+        }
+        let mut cache = Cache::new(Secret::random(), Lines::new(1000));
+        let mut known = Vec::new();
+        for text in texts {
+            let (with, reading) = read_text(text.as_bytes(), &mut cache, &mut known);
+            let mut empty = Cache::new(Secret::random(), Lines::new(0));
+            let (without, expected) = read_text(text.as_bytes(), &mut empty, &mut Vec::new());
+            prop_assert_eq!(empty.len(), 0);
+            prop_assert_eq!(&with, &without, "{}", text);
+            prop_assert_eq!(&reading, &expected, "{}", text);
+            if cache.has_idle() {
+                cache.prune();
+            }
+        }
     }
 }
 

@@ -287,7 +287,7 @@ impl Worker {
         metrics.dropped(reason::AHEAD, done.ahead);
         metrics.dropped(reason::BEHIND, done.behind);
         report.series_added = done.added;
-        if done.distinct < series.len() as u64 || lines.len() as u64 > reading.samples {
+        if done.distinct < series.len() as u64 || lines.has_idle() {
             lines.prune();
             series.prune(table);
         }
