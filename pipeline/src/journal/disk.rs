@@ -71,6 +71,8 @@ pub(crate) struct Disk {
     hurry: Arc<Notify>,
     /// Entries that are written before anything else.
     at_hand: usize,
+    /// Whether a sync follows them.
+    is_closing: bool,
     problem: watch::Sender<Option<String>>,
     is_lost: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
@@ -114,6 +116,7 @@ impl Disk {
             entries,
             hurry: Arc::clone(&journal.hurry),
             at_hand: 0,
+            is_closing: false,
             problem,
             is_lost: Arc::clone(&journal.is_lost),
             metrics: Arc::clone(&journal.metrics),
@@ -183,10 +186,6 @@ impl Disk {
         self.since.map(|since| since + self.commit_interval)
     }
 
-    fn is_due(&self) -> bool {
-        self.due().is_some_and(|due| due <= Instant::now())
-    }
-
     async fn next(&mut self, taken: &mut watch::Receiver<u64>, stopping: &CancellationToken) -> Next {
         loop {
             if self.at_hand > 0 {
@@ -196,15 +195,15 @@ impl Disk {
                     Err(_) => self.at_hand = 0,
                 }
             }
-            if self.is_due() {
+            if std::mem::take(&mut self.is_closing) {
                 return Next::Commit;
             }
             let due = self.due();
             let is_resting = due.is_some() && !stopping.is_cancelled();
             tokio::select! {
                 biased;
+                () = clock::until(due) => (self.at_hand, self.is_closing) = (self.entries.len(), true),
                 pending = self.entries.recv(), if !is_resting => return pending.map_or(Next::End, Next::Entry),
-                () = clock::until(due) => self.at_hand = self.entries.len(),
                 () = self.hurry.notified(), if is_resting => self.at_hand = self.entries.len(),
                 () = stopping.cancelled(), if is_resting => {}
                 () = changed(taken) => return Next::Taken,
@@ -410,5 +409,29 @@ fn remove(dir: &std::path::Path, number: u64, ending: &str, metrics: &Metrics) -
 async fn changed(taken: &mut watch::Receiver<u64>) {
     if taken.changed().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, Opened, open};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sync_that_is_due_takes_all_that_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let Opened { journal, mut disk, .. } = open(dir.path(), &Config::default(), 0, metrics).unwrap();
+        for _ in 0..3 {
+            assert!(journal.append(Entry::default()).await);
+        }
+        let (_taken, mut taken) = watch::channel(0);
+        let stopping = CancellationToken::new();
+        // What was written before waits for its sync since long ago.
+        (disk.commit_interval, disk.since) = (Duration::ZERO, Some(Instant::now()));
+        for _ in 0..3 {
+            assert!(matches!(disk.next(&mut taken, &stopping).await, Next::Entry(_)));
+        }
+        assert!(matches!(disk.next(&mut taken, &stopping).await, Next::Commit));
     }
 }
