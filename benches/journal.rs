@@ -27,9 +27,12 @@ struct Arguments {
     /// Time between two scrapes.
     #[arg(long, default_value = "250ms")]
     interval: String,
-    /// Seconds of each run.
+    /// Seconds of each run that are measured.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Seconds before that: every series is new once, which is no part of what a sample costs.
+    #[arg(long, default_value_t = 4)]
+    warm_up: u64,
     /// Runs with the journal, and as many without.
     #[arg(long, default_value_t = 3)]
     runs: u32,
@@ -58,6 +61,15 @@ impl Cost {
         self.cpu += other.cpu;
         self.bytes += other.bytes;
         self.commits += other.commits;
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            samples: self.samples - before.samples,
+            cpu: self.cpu - before.cpu,
+            bytes: self.bytes - before.bytes,
+            commits: self.commits - before.commits,
+        }
     }
 
     fn cpu_per_sample(&self) -> f64 {
@@ -117,11 +129,13 @@ async fn measure(arguments: &Arguments, bodies: &Arc<Vec<Vec<u8>>>, dir: Option<
     let (objects, mut sealed) = mpsc::channel::<Object>(2);
     let (taken, is_taken) = watch::channel(1);
     let stop = CancellationToken::new();
-    let began = cpu()?;
-    let deadline = async {
+    let measured = async {
+        tokio::time::sleep(Duration::from_secs(arguments.warm_up)).await;
+        let before = so_far(&registry)?;
         tokio::time::sleep(Duration::from_secs(arguments.seconds)).await;
+        let after = so_far(&registry)?;
         stop.cancel();
-        Ok::<_, anyhow::Error>(())
+        Ok::<_, anyhow::Error>(after.since(before))
     };
     let take = async {
         while let Some(object) = sealed.recv().await {
@@ -130,9 +144,14 @@ async fn measure(arguments: &Arguments, bodies: &Arc<Vec<Vec<u8>>>, dir: Option<
         Ok(())
     };
     let run = async { Ok(pipeline.run(objects, is_taken, stop.clone()).await?) };
-    tokio::try_join!(run, deadline, take)?;
+    let ((), cost, ()) = tokio::try_join!(run, measured, take)?;
+    Ok(cost)
+}
+
+/// What the pipeline and this process have taken since they began.
+fn so_far(registry: &Registry) -> Result<Cost> {
+    let families = registry.gather();
     let read = |name: &str| {
-        let families = registry.gather();
         let family = families.iter().find(|family| family.name() == name);
         family
             .and_then(|family| family.get_metric().first())
@@ -140,7 +159,7 @@ async fn measure(arguments: &Arguments, bodies: &Arc<Vec<Vec<u8>>>, dir: Option<
     };
     Ok(Cost {
         samples: read("agent_samples_scraped_total"),
-        cpu: cpu()? - began,
+        cpu: cpu()?,
         bytes: read("agent_journal_bytes_total"),
         commits: read("agent_journal_commits_total"),
     })

@@ -1,27 +1,32 @@
-//! The read-only HTTP server: `/metrics`, `/healthz`, `/readyz`, `/targets`.
+//! The read-only HTTP server: the page, `/api/v1`, `/metrics`, `/healthz`, `/readyz`, `/targets`.
 //!
 //! Takes requests, gives what the views say at that moment; changes nothing and holds no secret. Bounded in
-//! connections, header bytes and time, so that nobody can hold up the agent through it.
+//! connections, header bytes, lists under way and time, so that nobody can hold up the agent through it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pipeline::scrape::JobTargets;
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry;
+use crate::problems::RecentProblems;
+use crate::{api, page, targets, telemetry};
 
 /// Section `server`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -50,6 +55,10 @@ impl Default for Config {
 /// Connections served at the same time; more wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
 
+/// Lists of targets and answers of the API that are being made or sent at the same time. Some take a moment and a few MiB,
+/// while `/healthz` and `/metrics` wait for nobody.
+const LISTS_MAX: usize = 4;
+
 /// One request and its answer, seconds; each connection serves one.
 const TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -67,8 +76,16 @@ pub struct Views {
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// `/readyz`: what a ready agent does, if that is not plain.
     pub doing: Box<dyn Fn() -> Option<String> + Send + Sync>,
-    /// `/targets`.
-    pub targets: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// The targets of every job.
+    pub targets: Box<dyn Fn() -> Vec<Arc<JobTargets>> + Send + Sync>,
+    /// How delivery goes.
+    pub sinks: Box<dyn Fn() -> sinks::Status + Send + Sync>,
+    /// The configuration in force, without secrets.
+    pub config: String,
+    /// Where the configuration comes from.
+    pub source: String,
+    /// What the log warned of last.
+    pub problems: RecentProblems,
 }
 
 /// The address cannot be listened on.
@@ -91,6 +108,7 @@ pub async fn bind(config: &Config) -> Result<TcpListener, Error> {
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, views: Arc<Views>, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let lists = Arc::new(Semaphore::new(LISTS_MAX));
     let mut connections = JoinSet::new();
     let accepting = async {
         loop {
@@ -98,9 +116,9 @@ pub async fn serve(listener: TcpListener, views: Arc<Views>, stop: CancellationT
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let views = Arc::clone(&views);
+                    let (views, lists) = (Arc::clone(&views), Arc::clone(&lists));
                     connections.spawn(async move {
-                        connection(stream, &views).await;
+                        connection(stream, &views, &lists).await;
                         drop(permit);
                     });
                 }
@@ -116,8 +134,12 @@ pub async fn serve(listener: TcpListener, views: Arc<Views>, stop: CancellationT
     connections.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, views: &Views) {
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, views)) });
+async fn connection(stream: TcpStream, views: &Arc<Views>, lists: &Arc<Semaphore>) {
+    // Held until the answer is sent, which ends the connection.
+    let turn = OnceLock::new();
+    let turn = &turn;
+    let service =
+        service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, views, lists, turn).await) });
     let mut server = hyper::server::conn::http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
     let serving = server.keep_alive(false).serve_connection(TokioIo::new(stream), service);
@@ -128,9 +150,12 @@ async fn connection(stream: TcpStream, views: &Views) {
     }
 }
 
+/// What is served, for whoever asks for something else.
 const INDEX: &str = "\
-agent, which ships Prometheus metrics as Parquet objects
+agent, which ships Prometheus metrics as objects
 
+/          the page: targets, the pipeline, credentials, problems, configuration
+/api/v1/   the same as JSON: targets, status, status/config, status/buildinfo, status/problems
 /metrics   the agent's own metrics, for Prometheus
 /healthz   200 while the process turns
 /readyz    200 while objects get through or another agent works, otherwise 503 and why not
@@ -138,16 +163,107 @@ agent, which ships Prometheus metrics as Parquet objects
 ";
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 
-fn answer<B>(request: &Request<B>, views: &Views) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let text = "only GET is served here\n".to_owned();
-        let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+/// Nothing but our own scripts, styles and answers: what a label holds can at most be read.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What every answer says beside its own.
+const HEADERS: [(HeaderName, &str); 3] = [
+    (CONTENT_SECURITY_POLICY, POLICY),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+];
+
+type Turn = OnceLock<OwnedSemaphorePermit>;
+
+async fn answer<B>(
+    request: &Request<B>,
+    views: &Arc<Views>,
+    lists: &Arc<Semaphore>,
+    turn: &Turn,
+) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let mut response = if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        refuse_method(path)
+    } else if let Some(file) = page::file(path) {
+        serve_file(&file, request)
+    } else if path == "/targets" || path.starts_with("/api/") {
+        serve_list(request, views, lists, turn).await
+    } else {
+        serve_text(path, views)
+    };
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
     }
-    match request.uri().path() {
-        "/" => respond(StatusCode::OK, TEXT, INDEX.to_owned()),
+    // What is said is true at this moment only; a file of the page may be kept and asked for again.
+    let caching = if headers.contains_key(ETAG) { "no-cache" } else { "no-store" };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+    response
+}
+
+fn refuse_method(path: &str) -> Response<Full<Bytes>> {
+    let text = "only GET and HEAD are served here";
+    let mut response = if path.starts_with("/api/") {
+        let refusal = api::refusal(StatusCode::METHOD_NOT_ALLOWED, "bad_data", text);
+        respond(refusal.status, JSON, refusal.body)
+    } else {
+        respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("{text}\n"))
+    };
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn serve_file<B>(file: &page::File, request: &Request<B>) -> Response<Full<Bytes>> {
+    let etag = file.etag();
+    let is_known =
+        request.headers().get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    let mut response = if is_known {
+        respond(StatusCode::NOT_MODIFIED, file.kind, String::new())
+    } else {
+        let mut response = Response::new(Full::new(Bytes::from_static(file.text.as_bytes())));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(file.kind));
+        response
+    };
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response
+}
+
+/// What takes a moment to make: away from the thread that all scrapes share, and a few at a time.
+async fn serve_list<B>(
+    request: &Request<B>,
+    views: &Arc<Views>,
+    lists: &Arc<Semaphore>,
+    turn: &Turn,
+) -> Response<Full<Bytes>> {
+    // The semaphore is never closed, and a turn is taken once.
+    if let Ok(permit) = Arc::clone(lists).acquire_owned().await {
+        let _ = turn.set(permit);
+    }
+    let (uri, views) = (request.uri().clone(), Arc::clone(views));
+    let made = tokio::task::spawn_blocking(move || {
+        if uri.path() == "/targets" {
+            return (StatusCode::OK, format!("{:#}\n", targets::view(&(views.targets)())));
+        }
+        let api::Answer { status, body } = api::answer(uri.path(), uri.query(), &views);
+        (status, body)
+    });
+    match made.await {
+        Ok((status, body)) => respond(status, JSON, body),
+        Err(error) => {
+            tracing::error!(%error, "cannot answer a request, which is a defect");
+            let refusal = api::refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer failed");
+            respond(refusal.status, JSON, refusal.body)
+        }
+    }
+}
+
+fn serve_text(path: &str, views: &Views) -> Response<Full<Bytes>> {
+    match path {
         "/metrics" => {
             // Text format 0.0.4: prometheus.io/docs/instrumenting/exposition_formats.
             let kind = "text/plain; version=0.0.4; charset=utf-8";
@@ -163,7 +279,6 @@ fn answer<B>(request: &Request<B>, views: &Views) -> Response<Full<Bytes>> {
             let lines: String = reasons.iter().map(|reason| format!("not ready: {reason}\n")).collect();
             respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, lines)
         }
-        "/targets" => respond(StatusCode::OK, "application/json", format!("{:#}\n", (views.targets)())),
         _ => respond(StatusCode::NOT_FOUND, TEXT, format!("nothing is served here\n\n{INDEX}")),
     }
 }
@@ -180,17 +295,25 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    fn views(not_ready: &'static [&'static str]) -> Views {
+        Views {
+            registry: telemetry::registry().unwrap(),
+            not_ready: Box::new(|| not_ready.iter().map(|reason| (*reason).to_owned()).collect()),
+            doing: Box::new(|| None),
+            targets: Box::new(Vec::new),
+            sinks: Box::new(sinks::Status::default),
+            config: String::new(),
+            source: String::new(),
+            problems: RecentProblems::default(),
+        }
+    }
+
     /// Runs a server for as long as `test` lasts. What the test gives is kept until the server has stopped, which takes less
     /// than a connection may last.
     async fn with_server<F: Future>(not_ready: &'static [&'static str], test: impl FnOnce(SocketAddr) -> F) {
         let listener = bind(&Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)) }).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let views = Views {
-            registry: telemetry::registry().unwrap(),
-            not_ready: Box::new(|| not_ready.iter().map(|reason| (*reason).to_owned()).collect()),
-            doing: Box::new(|| None),
-            targets: Box::new(|| serde_json::json!({"active": []})),
-        };
+        let views = views(not_ready);
         let stop = CancellationToken::new();
         let serving = serve(listener, Arc::new(views), stop.clone());
         let testing = async {
@@ -221,13 +344,28 @@ mod tests {
                     assert!(answer.contains(part), "{line}: {answer}");
                 }
             };
-            check("GET /", "200", &["/readyz"]).await;
+            check("GET /", "200", &["text/html", "<title>", "etag: \"", "cache-control: no-cache"]).await;
+            check("GET /page/page.css", "200", &["text/css"]).await;
+            check("GET /page/main.js", "200", &["text/javascript"]).await;
+            check("GET /page/../admin.rs", "404", &[]).await;
             check("GET /healthz", "200", &["\r\n\r\nok\n"]).await;
             check("HEAD /healthz", "200", &["content-length: 3"]).await;
             check("GET /readyz", "503", &["\r\n\r\nnot ready: no credentials yet\n"]).await;
-            check("GET /targets?x", "200", &["application/json", "\"active\": []"]).await;
+            check("GET /targets?x", "200", &["application/json", "\r\n\r\n[]\n"]).await;
             check("GET /metrics", "200", &["version=0.0.4", "\nagent_build_info{"]).await;
             check("GET /nothing", "404", &["nothing is served here"]).await;
+            check("GET /api/v1/targets", "200", &["application/json", "\"activeTargets\":[]", "no-store"])
+                .await;
+            check("GET /api/v1/targets?limit=x", "400", &["\"errorType\":\"bad_data\""]).await;
+            check("GET /api/v1/nothing", "404", &["\"status\":\"error\""]).await;
+            check("POST /api/v1/targets", "405", &["allow: GET, HEAD", "\"status\":\"error\""]).await;
+            for path in ["/", "/metrics", "/targets", "/api/v1/status", "/nothing", "/page/main.js"] {
+                let headers =
+                    ["content-security-policy: default-src 'none'; ", "x-content-type-options: nosniff"];
+                let status = if path == "/nothing" { "404" } else { "200" };
+                check(&format!("GET {path}"), status, &headers).await;
+                check(&format!("GET {path}"), status, &["referrer-policy: no-referrer"]).await;
+            }
             for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"] {
                 check(&format!("{method} /metrics"), "405", &["allow: GET, HEAD"]).await;
             }
@@ -235,6 +373,50 @@ mod tests {
             check(&format!("GET /{}", "x".repeat(2 * HEAD_BYTES_MAX)), "4", &[]).await;
         })
         .await;
+    }
+
+    /// A browser that has the file asks whether it is still the same.
+    #[tokio::test]
+    async fn a_file_that_is_known_is_not_sent_again() {
+        with_server(&[], async |address| {
+            let whole = ask(address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            let etag = whole.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+            let again = format!("GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: {etag}\r\n\r\n");
+            let answer = ask(address, &again).await;
+            assert!(answer.starts_with("HTTP/1.1 304") && answer.ends_with("\r\n\r\n"), "{answer}");
+            let answer = ask(address, &again.replace(etag, "\"other\"")).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        })
+        .await;
+    }
+
+    /// Whoever does not take lists holds up other lists only.
+    #[tokio::test]
+    async fn lists_are_made_a_few_at_a_time() {
+        let lists = Arc::new(Semaphore::new(LISTS_MAX));
+        let views = Arc::new(views(&[]));
+        let request = |path: &str| Request::builder().uri(path).body(()).unwrap();
+        let turns: Vec<Turn> = (0..LISTS_MAX).map(|_| Turn::new()).collect();
+        for turn in &turns {
+            let response = answer(&request("/api/v1/status"), &views, &lists, turn).await;
+            assert_eq!(response.status(), StatusCode::OK);
+        }
+        let (one_more, targets, healthz) = (Turn::new(), request("/targets"), request("/healthz"));
+        let mut waiting = std::pin::pin!(answer(&targets, &views, &lists, &one_more));
+        assert!(futures_now(&mut waiting).await.is_none(), "one list too many");
+        let response = answer(&healthz, &views, &lists, &Turn::new()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        drop(turns);
+        assert_eq!(waiting.await.status(), StatusCode::OK);
+    }
+
+    /// What a future gives when it is asked once.
+    async fn futures_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        std::future::poll_fn(|context| match std::pin::Pin::new(&mut *future).poll(context) {
+            std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
+            std::task::Poll::Pending => std::task::Poll::Ready(None),
+        })
+        .await
     }
 
     #[tokio::test]
@@ -265,12 +447,7 @@ mod tests {
     async fn a_slow_client_is_cut_off() {
         let listener = bind(&Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)) }).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let views = Views {
-            registry: telemetry::registry().unwrap(),
-            not_ready: Box::new(Vec::new),
-            doing: Box::new(|| None),
-            targets: Box::new(|| serde_json::json!({})),
-        };
+        let views = views(&[]);
         let stop = CancellationToken::new();
         let slow = async {
             let mut stream = TcpStream::connect(address).await.unwrap();

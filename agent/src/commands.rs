@@ -1,10 +1,16 @@
 //! What each command does. Takes the command line, the environment and two streams; gives how it ended.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read, Write};
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use pipeline::encode::Encoding;
 
 use crate::cli::{Cli, Command, Format};
-use crate::config::{self, Environment, Ingestion, Loaded, Purpose, Source};
-use crate::{clock, doctor, dry_run, targets, telemetry};
+use crate::config::{self, Config, Environment, Ingestion, Loaded, Purpose, Source};
+use crate::objects::{self, Place};
+use crate::{clock, compare, doctor, dry_run, inspect, migrate, tail, targets, telemetry};
 
 /// How a command ended. `main` makes the exit code of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +21,8 @@ pub enum Outcome {
     TargetsDown,
     /// The doctor has found something to mend.
     Unwell,
+    /// A migration leaves something to decide.
+    Undecided,
     /// The configuration or the command line is refused; the reasons have been printed.
     Refused,
 }
@@ -25,6 +33,12 @@ pub enum Error {
     /// The agent or a dry run failed.
     #[error(transparent)]
     Run(#[from] crate::Error),
+    /// Objects cannot be found.
+    #[error("{0}")]
+    Objects(String),
+    /// Nothing can be shown as it comes.
+    #[error(transparent)]
+    Tail(#[from] tail::Error),
     /// Nobody reads what is printed.
     #[error("cannot print")]
     Print(#[from] io::Error),
@@ -40,13 +54,35 @@ pub async fn execute(
     out: &mut (impl Write + Send),
     err: &mut (impl Write + Send),
 ) -> Result<Outcome, Error> {
-    if let Err(problem) = telemetry::log_to_stderr(cli.level(environment)) {
-        writeln!(err, "error: {problem}")?;
-        return Ok(Outcome::Refused);
-    }
-    if let Some(Command::DefaultConfig { kubernetes }) = cli.command {
-        let text = if kubernetes { config::KUBERNETES } else { config::DEFAULT };
-        return quietly(out.write_all(text.as_bytes()));
+    let problems = match telemetry::log_to_stderr(cli.level(environment)) {
+        Ok(problems) => problems,
+        Err(problem) => {
+            writeln!(err, "error: {problem}")?;
+            return Ok(Outcome::Refused);
+        }
+    };
+    match &cli.command {
+        Some(Command::DefaultConfig { kubernetes }) => {
+            let text = if *kubernetes { config::KUBERNETES } else { config::DEFAULT };
+            return quietly(out.write_all(text.as_bytes()));
+        }
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "agent", &mut script);
+            return quietly(out.write_all(&script));
+        }
+        Some(Command::Compare(arguments)) => {
+            return Box::pin(compare(arguments, &cli, environment, out, err)).await;
+        }
+        Some(Command::Inspect(arguments)) => {
+            return Box::pin(inspect(arguments, &cli, environment, out, err)).await;
+        }
+        Some(Command::Migrate { file, sink, keep_encoding }) => {
+            let (file_name, sink) = (file.display().to_string(), sink.clone());
+            let options = migrate::Options { file: file_name, sink, keep_encoding: *keep_encoding };
+            return translate(file, &options, out, err);
+        }
+        _ => {}
     }
     // Only what sends needs to be complete.
     let sends = matches!(cli.command, None | Some(Command::Check | Command::Doctor)) && !cli.dry_run;
@@ -67,14 +103,53 @@ pub async fn execute(
             let well = doctor::examine(&loaded, out).await?;
             Ok(if well { Outcome::Success } else { Outcome::Unwell })
         }
-        Some(Command::DefaultConfig { .. }) | None if cli.dry_run => {
-            dry(&loaded, cli.format.unwrap_or_default(), out, err).await
+        Some(Command::Tail(arguments)) => {
+            tail::run(&arguments, &loaded.config, out).await?;
+            Ok(Outcome::Success)
         }
-        Some(Command::DefaultConfig { .. }) | None => {
-            crate::run_until_signal(loaded).await?;
+        // The others have been done above.
+        _ if cli.dry_run => dry(&loaded, cli.format.unwrap_or_default(), out, err).await,
+        _ => {
+            crate::run_until_signal(loaded, problems).await?;
             Ok(Outcome::Success)
         }
     }
+}
+
+/// Translates a configuration of Vector.
+fn translate(
+    file: &Path,
+    options: &migrate::Options,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> Result<Outcome, Error> {
+    let translated = match read_bounded(file) {
+        Ok(text) => migrate::migrate(&text, options),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    };
+    match translated {
+        Ok(migration) => {
+            let printed = quietly(out.write_all(migration.config.as_bytes()))?;
+            write!(err, "{}", migration.report)?;
+            Ok(if migration.report.needs_decision() { Outcome::Undecided } else { printed })
+        }
+        Err(problem) => {
+            writeln!(err, "error: {}: {problem}", options.file)?;
+            Ok(Outcome::Refused)
+        }
+    }
+}
+
+/// The text of a file, or of stdin for `-`, no more of it than is taken.
+fn read_bounded(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let bytes_max = migrate::FILE_BYTES_MAX as u64 + 1;
+    if file == Path::new("-") {
+        io::stdin().take(bytes_max).read_to_string(&mut text)?;
+    } else {
+        File::open(file)?.take(bytes_max).read_to_string(&mut text)?;
+    }
+    Ok(text)
 }
 
 /// An error and its causes, in one line each as people write it.
@@ -114,26 +189,126 @@ async fn print_targets(loaded: &Loaded, out: &mut impl Write) -> Result<Outcome,
 }
 
 fn print_schema(loaded: &Loaded, out: &mut impl Write) -> Result<Outcome, Error> {
+    if loaded.config.pipeline.encoding == Encoding::VectorJson {
+        return quietly(out.write_all(old_table(&loaded.config).as_bytes()));
+    }
     let promote = &loaded.config.pipeline.parquet.promote;
     // Its problems are those of the check before.
     let schema = pipeline::schema::Schema::new(promote).unwrap_or_default();
     let mut text = schema.clickhouse_table(TABLE);
     if loaded.config.ingestion == Ingestion::Partitioned {
-        text.push_str(&queue_settings());
+        text.push_str(&queue_settings(sinks::key::PARTITION_REGEX));
     }
     quietly(out.write_all(text.as_bytes()))
 }
 
+/// What to say of the table where objects are as Vector wrote them.
+fn old_table(config: &Config) -> String {
+    let extension = config.pipeline.vector_json.format().extension();
+    let mut text = format!(
+        "-- encoding: vector_json. No table is needed: the one that reads Vector's objects stays in use as it is. It reads keys\n\
+         -- like {{prefix}}/{{epoch}}/{{epoch}}-{{uuid}}.{extension}: look whether its glob takes them in (SHOW CREATE TABLE).\n\
+         -- deploy/MIGRATION.md says where rows differ from Vector's.\n"
+    );
+    if config.ingestion == Ingestion::Partitioned {
+        text.push_str(&queue_settings(sinks::key::PARTITION_REGEX_VECTOR));
+    }
+    text
+}
+
 /// What makes an S3Queue table keep one pointer per writer. It cannot be changed on a table that exists.
-fn queue_settings() -> String {
+fn queue_settings(regex: &str) -> String {
     // A backslash in a text of SQL is written twice.
-    let regex = sinks::key::PARTITION_REGEX.replace('\\', r"\\");
+    let regex = regex.replace('\\', r"\\");
     format!(
         "\n-- ingestion: partitioned. The S3Queue table is made with these settings (and cannot be given them later):\n\
          --   mode = 'ordered', partitioning_mode = 'regex', partition_component = 'writer',\n\
          --   partition_regex = '{regex}',\n\
          --   bucketing_mode = 'partition', buckets = 16\n"
     )
+}
+
+async fn compare(
+    arguments: &compare::Arguments,
+    cli: &Cli,
+    environment: &Environment,
+    out: &mut (impl Write + Send),
+    err: &mut (impl Write + Send),
+) -> Result<Outcome, Error> {
+    // Progress is for people who wait for it.
+    let mut nobody = io::sink();
+    let progress: &mut (dyn Write + Send) = if io::stderr().is_terminal() { err } else { &mut nobody };
+    let places = [&arguments.old, &arguments.new];
+    let reaching = Reaching { places: &places, options: &arguments.access, cli, environment };
+    let compared = reaching
+        .reach(async |s3| compare::run(arguments, s3, clock::now_millis(), out, progress).await)
+        .await;
+    let compared = match compared {
+        Ok(compared) => compared,
+        Err(problem) => {
+            writeln!(err, "error: {problem}")?;
+            return Ok(Outcome::Refused);
+        }
+    };
+    match compared {
+        Ok(well) => Ok(if well { Outcome::Success } else { Outcome::Unwell }),
+        Err(compare::Error::Print(error)) => quietly(Err(error)),
+        Err(compare::Error::Refused(problem)) => {
+            writeln!(err, "error: {problem}")?;
+            Ok(Outcome::Refused)
+        }
+        Err(compare::Error::Place(problem)) => Err(Error::Objects(problem)),
+    }
+}
+
+async fn inspect(
+    arguments: &inspect::Arguments,
+    cli: &Cli,
+    environment: &Environment,
+    out: &mut (impl Write + Send),
+    err: &mut (impl Write + Send),
+) -> Result<Outcome, Error> {
+    let places: Vec<_> = arguments.objects.iter().collect();
+    let reaching = Reaching { places: &places, options: &arguments.access, cli, environment };
+    let inspected = reaching.reach(async |s3| inspect::run(arguments, s3, out, err).await).await;
+    let inspected = match inspected {
+        Ok(inspected) => inspected,
+        Err(problem) => {
+            writeln!(err, "error: {problem}")?;
+            return Ok(Outcome::Refused);
+        }
+    };
+    match inspected {
+        Ok(all_read) => Ok(if all_read { Outcome::Success } else { Outcome::Unwell }),
+        Err(inspect::Error::Print(error)) => quietly(Err(error)),
+        Err(inspect::Error::Place(problem)) => Err(Error::Objects(problem)),
+    }
+}
+
+/// How objects in buckets are reached.
+struct Reaching<'a> {
+    places: &'a [&'a Place],
+    options: &'a objects::Options,
+    cli: &'a Cli,
+    environment: &'a Environment,
+}
+
+impl Reaching<'_> {
+    /// Does something with an S3 whose credentials are kept, or without one where no place needs it.
+    async fn reach<T>(self, work: impl AsyncFnOnce(Option<&sinks::s3::S3>) -> T) -> Result<T, String> {
+        if !self.places.iter().any(|place| place.is_remote()) {
+            return Ok(work(None).await);
+        }
+        let s3 = objects::connect(self.options, self.cli.config.as_deref(), self.environment)?;
+        let done = async {
+            s3.readable().await?;
+            Ok(work(Some(&s3)).await)
+        };
+        tokio::select! {
+            done = done => done,
+            () = s3.keep_credentials() => Err("the refresher of credentials has ended".to_owned()),
+        }
+    }
 }
 
 /// The table that a view of the queue table writes to.
@@ -155,179 +330,4 @@ async fn dry(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    /// Runs a command with `config` as its file; `$FILE` in the arguments is that file.
-    async fn run(arguments: &[&str], config: &str) -> (Outcome, String, String) {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("agent.yaml");
-        std::fs::write(&file, config).unwrap();
-        let environment = Environment::from_pairs([("AGENT_CONFIG", file.to_str().unwrap())]);
-        let cli = Cli::try_parse_from([&["agent"], arguments].concat()).unwrap();
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let outcome = execute(cli, &environment, &mut out, &mut err).await.unwrap();
-        (outcome, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
-    }
-
-    /// Answers every request with `body`, until the test ends.
-    async fn exporter(listener: TcpListener, body: &str) {
-        let head =
-            format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", body.len());
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 4096];
-            let _ = stream.read(&mut request).await.unwrap();
-            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-        }
-    }
-
-    /// A dry run of a job `a` that exposes `body`, and `more` YAML below it.
-    async fn dry_run_of(arguments: &[&str], body: &str, more: &str) -> (Outcome, String, String) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let config = format!(
-            "internal_metrics: false\nsink: {{s3: {{prefix_suffix: p}}}}\ncredentials: {{cedana: {{}}}}\nscrape_configs:\n\
-             - {{job_name: a, static_configs: [{{targets: [\"127.0.0.1:{port}\"]}}]}}\n{more}"
-        );
-        let running = run(arguments, &config);
-        let limited = tokio::time::timeout(std::time::Duration::from_secs(20), running);
-        tokio::select! {
-            done = limited => done.expect("a dry run ends"),
-            () = exporter(listener, body) => unreachable!(),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_sound_configuration() {
-        let (outcome, out, err) =
-            run(&["check"], "sink: {file: {dir: x}}\nscrape_configs: [{job_name: a}]").await;
-        assert_eq!((outcome, err.as_str()), (Outcome::Success, ""));
-        assert!(out.ends_with("agent.yaml is sound (1 job)\n"), "{out}");
-    }
-
-    #[tokio::test]
-    async fn a_refused_configuration() {
-        for arguments in [["check"].as_slice(), &["--dry-run"], &["targets"], &["schema"], &[]] {
-            let (outcome, out, err) =
-                run(arguments, "batch: {max_age: 1}\nsink: {file: {dir: x}, files: {}}").await;
-            assert_eq!((outcome, out.as_str()), (Outcome::Refused, ""));
-            assert!(err.starts_with("error: 2 problems in /"), "{err}");
-            assert!(err.contains("\n  batch.max_age: \"1\" is not a duration"), "{err}");
-            assert!(err.contains("\n  sink.files: unknown key, did you mean `file`?\n"), "{err}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_level_that_is_none() {
-        let (outcome, _, err) = run(&["check", "--log-level", "info,["], "").await;
-        assert_eq!(outcome, Outcome::Refused);
-        assert!(err.contains("is not a log level"), "{err}");
-    }
-
-    #[tokio::test]
-    async fn what_is_printed_is_the_shipped_file() {
-        let (outcome, out, _) = run(&["default-config"], "not: looked at").await;
-        assert_eq!((outcome, out.as_str()), (Outcome::Success, config::DEFAULT));
-    }
-
-    #[tokio::test]
-    async fn the_table_has_the_promoted_labels() {
-        let (outcome, out, _) = run(&["schema"], "parquet: {promote: [image]}").await;
-        assert_eq!(outcome, Outcome::Success);
-        assert!(out.contains("`image` LowCardinality(String)"), "{out}");
-    }
-
-    #[tokio::test]
-    async fn a_table_for_several_writers_tells_them_by_the_names_of_objects() {
-        let (_, out, _) = run(&["schema"], "ingestion: partitioned").await;
-        assert!(out.contains(r"'(?P<writer>[a-z0-9]+)-(?P<sequence>[0-9]+)\\.parquet'"), "{out}");
-        let regex = regex::Regex::new(&format!("^(?:{})$", sinks::key::PARTITION_REGEX)).unwrap();
-        let key = sinks::key::Key::next(None, 1_795_303_367, "w12", 7).to_string();
-        let (_, name) = key.split_once('/').unwrap();
-        assert_eq!(&regex.captures(name).unwrap()["writer"], "w12");
-        let (_, out, _) = run(&["schema"], "").await;
-        assert!(!out.contains("S3Queue"), "{out}");
-    }
-
-    #[tokio::test]
-    async fn targets_are_listed_with_the_dropped_ones() {
-        let config = "scrape_configs:\n- job_name: a\n  static_configs: [{targets: [x:1, y:2]}]\n  relabel_configs:\n  \
-                      - {source_labels: [__address__], regex: x.*, action: drop}";
-        let (outcome, out, _) = run(&["targets"], config).await;
-        assert_eq!(outcome, Outcome::Success);
-        let list: serde_json::Value = serde_json::from_str(&out).unwrap();
-        let states: Vec<_> = list.as_array().unwrap().iter().map(|t| (&t["job"], &t["state"])).collect();
-        assert_eq!(states.len(), 3, "{out}");
-        assert_eq!(
-            (states[0].1, states[1].1, states[2].0),
-            (&"active".into(), &"dropped".into(), &"agent".into())
-        );
-        assert_eq!(list[1]["discovered_labels"]["__address__"], "x:1");
-    }
-
-    #[tokio::test]
-    async fn a_dry_run_shows_samples_and_targets() {
-        let body = "# TYPE m counter\nm{b=\"c\"} 1.5\nn 2\n";
-        let (outcome, out, err) = dry_run_of(&["--dry-run"], body, "").await;
-        assert_eq!(outcome, Outcome::Success, "{err}");
-        let samples: Vec<serde_json::Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        assert_eq!(samples.len(), 2 + 6, "{out}");
-        let m = samples.iter().find(|sample| sample["metric"] == "m").unwrap();
-        assert_eq!(
-            (&m["labels"]["b"], &m["value"], &m["type"]),
-            (&"c".into(), &1.5.into(), &"counter".into())
-        );
-        assert_eq!(m["labels"]["job"], "a");
-        for part in
-            ["targets: 1 up, 0 down", "key  ", "{prefix of the credentials}/p/", "rows              8 "]
-        {
-            assert!(err.contains(part), "no {part}: {err}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_target_that_does_not_answer_is_an_outcome() {
-        let (outcome, out, err) = dry_run_of(&["--dry-run"], "<html>not metrics</html>", "").await;
-        assert_eq!(outcome, Outcome::TargetsDown);
-        assert!(out.contains("\"metric\":\"up\""), "{out}");
-        assert!(err.contains("targets: 0 up, 1 down") && err.contains("exit code 1"), "{err}");
-    }
-
-    #[tokio::test]
-    async fn a_dry_run_in_text_format() {
-        let (outcome, out, _) = dry_run_of(&["--dry-run", "--format", "prometheus"], "n 2\n", "").await;
-        assert_eq!(outcome, Outcome::Success);
-        assert!(out.contains("# TYPE up gauge\nup{"), "{out}");
-        assert!(out.contains("# TYPE n untyped\nn{instance=\"127.0.0.1:"), "{out}");
-    }
-
-    /// Takes `room` bytes; then its reader is gone.
-    struct Pipe {
-        room: usize,
-    }
-
-    impl Write for Pipe {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.room);
-            self.room -= taken;
-            if taken == 0 { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(taken) }
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_has_seen_enough_is_no_failure() {
-        let cli = Cli::try_parse_from(["agent", "--dry-run", "--config", "/dev/null"]).unwrap();
-        let mut err = Vec::new();
-        let done = execute(cli, &Environment::default(), &mut Pipe { room: 100 }, &mut err).await;
-        assert_eq!(done.unwrap(), Outcome::Success);
-        assert!(String::from_utf8(err).unwrap().contains("targets: 1 up"));
-    }
-}
+mod tests;

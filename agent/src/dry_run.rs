@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-use pipeline::model::object::{Object, Writer};
+use pipeline::model::object::{self, Writer};
 use pipeline::model::target::Health;
 use pipeline::scrape::{ActiveTarget, DropReason, JobTargets};
-use pipeline::{DryRun, Pipeline};
+use pipeline::{DryRun, Pipeline, Preview};
 use prometheus::Registry;
 
 use crate::cli::Format;
@@ -69,9 +69,8 @@ fn in_order(run: &DryRun) -> Vec<Sample<'_>> {
     let place = |(i, job): (usize, &Arc<JobTargets>)| (job.job.clone(), (!job.active.iter().any(is_up), i));
     let places: HashMap<String, (bool, usize)> = run.jobs.iter().enumerate().map(place).collect();
     let mut samples: Vec<Sample<'_>> = run.samples().collect();
-    samples.sort_by_key(|(series, _, _)| {
-        places.get(series.labels.value("job")).copied().unwrap_or((true, usize::MAX))
-    });
+    samples
+        .sort_by_key(|(series, _, _)| places.get(series.value("job")).copied().unwrap_or((true, usize::MAX)));
     samples
 }
 
@@ -106,7 +105,7 @@ pub fn print_report(
     for (reason, samples) in drops(registry) {
         writeln!(err, "dropped: {samples} samples, {reason}")?;
     }
-    print_object(err, run.object.as_ref(), config, now)?;
+    print_object(err, run.preview.as_ref(), config, now)?;
     if down > 0 {
         writeln!(err, "\nsome targets did not answer: exit code 1")?;
     }
@@ -210,8 +209,13 @@ fn print_table(err: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     Ok(())
 }
 
-fn print_object(err: &mut impl Write, object: Option<&Object>, config: &Config, now: i64) -> io::Result<()> {
-    let Some(object) = object else {
+fn print_object(
+    err: &mut impl Write,
+    preview: Option<&Preview>,
+    config: &Config,
+    now: i64,
+) -> io::Result<()> {
+    let Some(Preview { objects, format, samples, bytes }) = preview else {
         return writeln!(err, "no object: there are no samples");
     };
     let place = match (&config.sinks.sink.s3, &config.sinks.sink.file) {
@@ -228,12 +232,21 @@ fn print_object(err: &mut impl Write, object: Option<&Object>, config: &Config, 
     };
     // A real sequence begins at the second in which the spool is made.
     let sequence = u64::try_from(now / 1000).unwrap_or_default();
-    let key = sinks::key::Key::next(None, now / 1000, writer(config), sequence);
+    let key = sinks::key::Key::next(None, now / 1000, writer(config), sequence, *format);
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-    let bytes_per_sample = object.bytes.len() as f64 / object.samples.max(1) as f64;
-    writeln!(err, "\nthe object that would have been uploaded (nothing was written or sent)")?;
-    writeln!(err, "  key               {place}{key}")?;
-    writeln!(err, "  rows              {} (up and the like included: six per target)", object.samples)?;
-    writeln!(err, "  bytes             {}", object.bytes.len())?;
+    let bytes_per_sample = *bytes as f64 / (*samples).max(1) as f64;
+    match objects {
+        1 => writeln!(err, "\nthe object that would have been uploaded (nothing was written or sent)")?,
+        _ => writeln!(
+            err,
+            "\nthe {objects} objects that would have been uploaded (nothing was written or sent)"
+        )?,
+    }
+    writeln!(err, "  key               {place}{key}{}", if *objects > 1 { " and after it" } else { "" })?;
+    if *format != object::Format::Parquet {
+        writeln!(err, "  encoding          vector_json: {}", format.content_type())?;
+    }
+    writeln!(err, "  rows              {samples} (up and the like included: six per target)")?;
+    writeln!(err, "  bytes             {bytes}")?;
     writeln!(err, "  bytes per sample  {bytes_per_sample:.1}")
 }

@@ -11,13 +11,21 @@ pub mod commands;
 pub mod config;
 
 pub mod admin;
+mod api;
 mod clock;
+pub mod compare;
 pub mod doctor;
 pub mod dry_run;
+pub mod inspect;
 pub mod lease;
 mod memory;
+pub mod migrate;
+pub mod objects;
+mod page;
+pub mod problems;
 pub mod samples;
 mod signals;
+pub mod tail;
 pub mod targets;
 pub mod telemetry;
 
@@ -35,6 +43,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use config::{Config, Loaded};
+use problems::RecentProblems;
 
 /// Objects between the pipeline and the sinks. The sinks take them as fast as the disk does; two bridge a pause, and more
 /// would only be lost in a crash.
@@ -42,6 +51,10 @@ pub(crate) const OBJECTS_MAX: usize = 2;
 
 /// The journal's directory in the spool's, whose lock keeps a second process out of both.
 const JOURNAL: &str = "journal";
+/// The spool of Kubernetes events, and what of them was shipped: in the spool's directory, too.
+const EVENTS: &str = "events";
+/// Their share of what the spool may take: one part in so many.
+const EVENTS_SHARE: u64 = 16;
 
 /// What the pipeline and the sinks may take in all to stop, above the sinks' own deadline.
 const STOP_MAX: Duration = Duration::from_secs(3);
@@ -81,15 +94,15 @@ pub enum Error {
     Deadline(Duration),
 }
 
-/// Runs until SIGTERM or SIGINT, then stops in order; a second signal ends it at once.
+/// Runs until SIGTERM or SIGINT, then stops in order; a second signal ends it at once. `problems` are shown to whoever asks.
 ///
 /// # Errors
 /// When the agent cannot start, when a part ends early, and on the second signal.
-pub async fn run_until_signal(loaded: Loaded) -> Result<(), Error> {
+pub async fn run_until_signal(loaded: Loaded, problems: RecentProblems) -> Result<(), Error> {
     let stop = CancellationToken::new();
     let signals = signals::listen().map_err(Error::Signals)?;
     tokio::select! {
-        ended = run(loaded, stop.clone()) => ended,
+        ended = run(loaded, problems, stop.clone()) => ended,
         () = signals.handle(&stop) => Err(Error::Interrupted),
     }
 }
@@ -99,8 +112,8 @@ pub async fn run_until_signal(loaded: Loaded) -> Result<(), Error> {
 ///
 /// # Errors
 /// When the agent cannot start, and when a part ends early.
-pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
-    let Loaded { config, warnings, source } = loaded;
+pub async fn run(loaded: Loaded, problems: RecentProblems, stop: CancellationToken) -> Result<(), Error> {
+    let Loaded { mut config, warnings, source, effective } = loaded;
     for warning in &warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -109,17 +122,23 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
     // Port 0 is a port of the kernel's choice, which nobody could know otherwise.
     let listen = listener.local_addr().unwrap_or(config.server.listen);
     let sink_metrics = Arc::new(sinks::Metrics::new(&registry)?);
-    let sinks = sinks::open(&config.sinks, telemetry::VERSION, sink_metrics)?;
+    let of_events = divide_spool(&mut config);
+    let mut sinks = sinks::open(&config.sinks, telemetry::VERSION, sink_metrics)?;
     let own = config.internal_metrics.then(|| own_metrics(&registry));
     let writer = sinks.writer();
     let mut pipeline = Pipeline::new(&config.pipeline, own, &writer, &config.cluster_id, &registry)?;
     let journal = config.sinks.spool.dir.join(JOURNAL);
     pipeline.keep_journal(&journal, &config.pipeline.journal, &writer, &registry)?;
+    let events = match &of_events {
+        Some(spool) => Some(watch_events(&config, spool, &mut pipeline, &mut sinks, &registry)?),
+        None => None,
+    };
     let election = match config.leader_election.enabled {
         true => Some(lease::open(&config.leader_election, &mut pipeline, &sinks, &registry).await?),
         false => None,
     };
-    let views = views(registry, &pipeline, &sinks, election.as_ref(), stop.clone());
+    let shown = Shown { config: effective, source: source.to_string(), problems };
+    let views = views(registry, &pipeline, &sinks, events, election.as_ref(), shown, stop.clone());
     tracing::info!(
         version = telemetry::VERSION,
         config = %source,
@@ -166,6 +185,32 @@ pub async fn run(loaded: Loaded, stop: CancellationToken) -> Result<(), Error> {
     ended
 }
 
+/// The spool of the Kubernetes events, if they are watched here: a share of the whole.
+fn divide_spool(config: &mut Config) -> Option<sinks::spool::Config> {
+    if !config.watches_events() {
+        return None;
+    }
+    let whole = &mut config.sinks.spool;
+    let share = whole.max_bytes.0 / EVENTS_SHARE;
+    whole.max_bytes.0 -= share;
+    Some(sinks::spool::Config { dir: whole.dir.join(EVENTS), max_bytes: pipeline::model::units::Size(share) })
+}
+
+/// Connects the watch of Kubernetes events with a stream of objects of its own.
+fn watch_events(
+    config: &Config,
+    spool: &sinks::spool::Config,
+    pipeline: &mut Pipeline,
+    sinks: &mut sinks::Sinks,
+    registry: &Registry,
+) -> Result<sinks::StatusHandle, Error> {
+    let metrics = Arc::new(sinks::Metrics::new(&telemetry::registry_of_events(registry)?)?);
+    let sinks::Inlet { writer, taken, objects, status } = sinks.branch(sinks::EVENTS, spool, metrics)?;
+    let outlet = pipeline::kube_events::Outlet { writer, objects, taken };
+    pipeline.watch_events(&config.pipeline, &spool.dir, &config.cluster_id, outlet, registry)?;
+    Ok(status)
+}
+
 /// Waits for all parts. The first that fails, or ends before it was asked to, stops the others.
 async fn join(
     mut parts: JoinSet<(&'static str, Result<(), Error>)>,
@@ -201,19 +246,28 @@ async fn join(
     }
 }
 
+/// What the HTTP server shows and no part of the agent knows.
+struct Shown {
+    config: String,
+    source: String,
+    problems: RecentProblems,
+}
+
 /// What the HTTP server shows.
 fn views(
     registry: Registry,
     pipeline: &Pipeline,
     sinks: &sinks::Sinks,
+    events: Option<sinks::StatusHandle>,
     election: Option<&lease::Election>,
+    shown: Shown,
     stop: CancellationToken,
 ) -> Arc<admin::Views> {
     let election = election.map(lease::Election::status);
     let doing = election.clone();
     let targets = pipeline.targets();
     let journal = pipeline.journal_problem();
-    let status = sinks.status();
+    let (status, sinks) = (sinks.status(), sinks.status());
     Arc::new(admin::Views {
         registry,
         not_ready: Box::new(move || {
@@ -221,10 +275,19 @@ fn views(
             let election = election.as_ref().and_then(lease::StatusHandle::not_ready);
             let journal = journal.as_ref().and_then(|problem| problem.borrow().clone());
             let own = [stopping, election, journal].into_iter().flatten();
-            own.chain(status.get().not_ready).collect()
+            let metrics = status.get().not_ready;
+            let of_events = events.iter().flat_map(|events| events.get().not_ready);
+            // What keeps both from their store is said once.
+            let of_events: Vec<_> = of_events.filter(|reason| !metrics.contains(reason)).collect();
+            let of_events = of_events.into_iter().map(|reason| format!("Kubernetes events: {reason}"));
+            own.chain(metrics).chain(of_events).collect()
         }),
         doing: Box::new(move || doing.as_ref().map(lease::StatusHandle::line)),
-        targets: Box::new(move || targets::view(&targets.jobs())),
+        targets: Box::new(move || targets.jobs()),
+        sinks: Box::new(move || sinks.get()),
+        config: shown.config,
+        source: shown.source,
+        problems: shown.problems,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Arguments, runtime and exit codes.
 //!
-//! 0: all is well. 1: a failure, a target that did not answer a dry run, or something that the doctor found. 2: the
-//! configuration or the command line is refused.
+//! 0: all is well. 1: a failure, a target that did not answer a dry run, something that the doctor found, or that a
+//! migration leaves to decide. 2: the configuration or the command line is refused.
 
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match execute(cli) {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
-        Ok(Outcome::TargetsDown | Outcome::Unwell) => ExitCode::from(1),
+        Ok(Outcome::TargetsDown | Outcome::Unwell | Outcome::Undecided) => ExitCode::from(1),
         Ok(Outcome::Refused) => ExitCode::from(2),
         Err(error) => {
             // If nobody reads stderr, the exit code still says it.

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use pipeline::model::labels::METRIC_NAME;
-use pipeline::model::sample::{MetricType, Series};
+use pipeline::model::sample::MetricType;
+use pipeline::model::series::SeriesRef;
 
 use crate::targets::rfc3339;
 
 /// A sample: its series, milliseconds since the Unix epoch, value.
-pub type Sample<'a> = (&'a Series, i64, f64);
+pub type Sample<'a> = (SeriesRef<'a>, i64, f64);
 
 /// One JSON object per line: `timestamp`, `metric`, `labels`, `value`, `type`.
 ///
@@ -25,9 +26,9 @@ pub fn write_json<'a>(out: &mut impl Write, samples: impl Iterator<Item = Sample
             time = (timestamp, rfc3339(timestamp));
         }
         write!(out, "{{\"timestamp\":\"{}\",\"metric\":", time.1)?;
-        text(out, series.labels.value(METRIC_NAME))?;
+        text(out, series.value(METRIC_NAME))?;
         out.write_all(b",\"labels\":{")?;
-        for (i, (name, value)) in series.labels.iter().filter(|(name, _)| *name != METRIC_NAME).enumerate() {
+        for (i, (name, value)) in series.labels().filter(|(name, _)| *name != METRIC_NAME).enumerate() {
             out.write_all(if i == 0 { b"" } else { b"," })?;
             text(out, name)?;
             out.write_all(b":")?;
@@ -39,7 +40,7 @@ pub fn write_json<'a>(out: &mut impl Write, samples: impl Iterator<Item = Sample
         } else {
             write!(out, "\"{}\"", number(value))?;
         }
-        writeln!(out, ",\"type\":\"{}\"}}", series.metric_type.as_str())?;
+        writeln!(out, ",\"type\":\"{}\"}}", series.metric_type().as_str())?;
     }
     Ok(())
 }
@@ -65,11 +66,11 @@ pub fn write_prometheus<'a>(
             Some((_, kind, samples)) => {
                 // Two targets may disagree; a known type says more than none.
                 if *kind == MetricType::Unknown {
-                    *kind = sample.0.metric_type;
+                    *kind = sample.0.metric_type();
                 }
                 samples.push(sample);
             }
-            None => families.push((family, sample.0.metric_type, vec![sample])),
+            None => families.push((family, sample.0.metric_type(), vec![sample])),
         }
     }
     for (family, kind, samples) in families {
@@ -85,9 +86,9 @@ pub fn write_prometheus<'a>(
 }
 
 /// The name that the parts of a histogram or summary share.
-fn family(series: &Series) -> &str {
-    let name = series.labels.value(METRIC_NAME);
-    let suffixes: &[&str] = match series.metric_type {
+fn family(series: SeriesRef<'_>) -> &str {
+    let name = series.value(METRIC_NAME);
+    let suffixes: &[&str] = match series.metric_type() {
         MetricType::Histogram => &["_bucket", "_sum", "_count"],
         MetricType::Summary => &["_sum", "_count"],
         _ => &[],
@@ -105,13 +106,13 @@ fn type_name(kind: MetricType) -> &'static str {
 }
 
 /// `name{label="value"}`, or `{"name",label="value"}` for names that need quotes (Prometheus' UTF-8 names).
-fn write_series(out: &mut impl Write, series: &Series) -> io::Result<()> {
-    let name = series.labels.value(METRIC_NAME);
+fn write_series(out: &mut impl Write, series: SeriesRef<'_>) -> io::Result<()> {
+    let name = series.value(METRIC_NAME);
     let mut comma = "";
-    let labels = series.labels.iter().filter(|(label, _)| *label != METRIC_NAME);
+    let labels = series.labels().filter(|(label, _)| *label != METRIC_NAME);
     if is_name(name) {
         write!(out, "{name}")?;
-        if series.labels.len() <= 1 {
+        if series.labels().count() <= 1 {
             return Ok(());
         }
         write!(out, "{{")?;
@@ -158,17 +159,20 @@ fn number(value: f64) -> String {
 mod tests {
     use super::*;
     use pipeline::model::labels::Labels;
+    use pipeline::model::series::{SeriesId, SeriesTable};
 
-    fn series(metric_type: MetricType, pairs: &[(&str, &str)]) -> Series {
-        Series { labels: Labels::from_pairs(pairs.iter().copied()), metric_type }
+    fn insert(table: &mut SeriesTable, metric_type: MetricType, pairs: &[(&str, &str)]) -> SeriesId {
+        table.insert(Labels::from_pairs(pairs.iter().copied()).iter(), metric_type)
     }
 
     #[test]
     fn one_json_object_per_sample() {
-        let series = series(MetricType::Counter, &[("__name__", "m"), ("b", "\"\\\n"), ("a", "é")]);
+        let mut table = SeriesTable::default();
+        let id = insert(&mut table, MetricType::Counter, &[("__name__", "m"), ("b", "\"\\\n"), ("a", "é")]);
+        let series = table.get(id).unwrap();
         let check = |value: f64, expected: &str| {
             let mut out = Vec::new();
-            write_json(&mut out, [(&series, 1_795_303_367_401, value)].into_iter()).unwrap();
+            write_json(&mut out, [(series, 1_795_303_367_401, value)].into_iter()).unwrap();
             let start =
                 r#"{"timestamp":"2026-11-21T23:22:47.401Z","metric":"m","labels":{"a":"é","b":"\"\\\n"},"#;
             let expected = format!("{start}\"value\":{expected},\"type\":\"counter\"}}\n");
@@ -183,16 +187,21 @@ mod tests {
 
     #[test]
     fn families_stand_together() {
-        let histogram = |name, le| series(MetricType::Histogram, &[("__name__", name), ("le", le)]);
-        let all = [
-            histogram("h_bucket", "1"),
-            series(MetricType::Gauge, &[("__name__", "g"), ("x", "a\"\\\nb")]),
-            histogram("h_count", ""),
-            series(MetricType::Unknown, &[("__name__", "a.b"), ("c.d", "e")]),
+        let all: [(MetricType, &[_]); 4] = [
+            (MetricType::Histogram, &[("__name__", "h_bucket"), ("le", "1")]),
+            (MetricType::Gauge, &[("__name__", "g"), ("x", "a\"\\\nb")]),
+            (MetricType::Histogram, &[("__name__", "h_count"), ("le", "")]),
+            (MetricType::Unknown, &[("__name__", "a.b"), ("c.d", "e")]),
         ];
+        let mut table = SeriesTable::default();
+        let ids = all.map(|(metric_type, pairs)| insert(&mut table, metric_type, pairs));
         let values = [1.0, f64::NAN, 0.25, f64::NEG_INFINITY];
         let mut out = Vec::new();
-        write_prometheus(&mut out, all.iter().zip(values).map(|(series, value)| (series, 5, value))).unwrap();
+        write_prometheus(
+            &mut out,
+            ids.iter().zip(values).map(|(id, value)| (table.get(*id).unwrap(), 5, value)),
+        )
+        .unwrap();
         let expected = "\
 # TYPE h histogram
 h_bucket{le=\"1\"} 1 5

@@ -66,7 +66,7 @@ fn undiscovered(job: &str, problem: &str) -> Value {
     json!({"job": job, "state": "undiscovered", "reason": problem})
 }
 
-fn labels(labels: &Labels) -> Value {
+pub(crate) fn labels(labels: &Labels) -> Value {
     Value::Object(Map::from_iter(labels.iter().map(|(name, value)| (name.to_owned(), value.into()))))
 }
 

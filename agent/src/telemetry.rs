@@ -10,6 +10,10 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, IntGauge, Opts, Registry, TextEncoder};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::problems::RecentProblems;
 
 /// The version with the commit, as `--version` prints it.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("AGENT_COMMIT"), ")");
@@ -21,11 +25,12 @@ pub const LEVEL_DEFAULT: &str = "info";
 /// so that these are off unless they are asked for by name.
 const QUIET: &str = "kube_client=off";
 
-/// Starts logging at `level`, which may be a whole filter such as `info,pipeline=debug`.
+/// Starts logging at `level`, which may be a whole filter such as `info,pipeline=debug`. Gives the warnings and errors among
+/// what is logged.
 ///
 /// # Errors
 /// A text for people when the level is none.
-pub fn log_to_stderr(level: &str) -> Result<(), String> {
+pub fn log_to_stderr(level: &str) -> Result<RecentProblems, String> {
     let refused =
         |why: &str| format!("{level:?} is not a log level ({why}): use error, warn, info, debug or trace");
     // The filter takes a bare word that is no level for the name of a part, and would then log nothing.
@@ -37,13 +42,14 @@ pub fn log_to_stderr(level: &str) -> Result<(), String> {
     let filter =
         EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|error| refused(&error.to_string()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let problems = RecentProblems::default();
     // A second start, as in tests, is no error: the first keeps logging.
     let _ = if std::io::stderr().is_terminal() {
-        builder.with_target(false).try_init()
+        builder.with_target(false).finish().with(problems.clone()).try_init()
     } else {
-        builder.json().flatten_event(true).with_target(false).try_init()
+        builder.json().flatten_event(true).with_target(false).finish().with(problems.clone()).try_init()
     };
-    Ok(())
+    Ok(problems)
 }
 
 /// A registry that holds the build and the process.
@@ -71,6 +77,46 @@ pub fn render(registry: &Registry) -> String {
         tracing::error!(%error, "cannot encode the agent's metrics");
     }
     text
+}
+
+/// The metrics of a second stream of objects under names of their own, among those of `registry`.
+///
+/// # Errors
+/// When a metric cannot be registered, which is a defect.
+pub fn registry_of_events(registry: &Registry) -> Result<Registry, prometheus::Error> {
+    let inner = Registry::new();
+    let name = format!("{OF_EVENTS}spool");
+    let about = Desc::new(name, "A stream of objects of its own.".into(), Vec::new(), Default::default())?;
+    registry.register(Box::new(OfEvents { about, inner: inner.clone() }))?;
+    Ok(inner)
+}
+
+/// What the names of these metrics begin with, instead of [`OF_AGENT`].
+const OF_EVENTS: &str = "agent_kubernetes_events_";
+const OF_AGENT: &str = "agent_";
+/// What both streams have in common is said once.
+const SHARED: [&str; 2] = ["agent_credentials_", "agent_clock_"];
+
+/// The metrics of another registry, renamed.
+struct OfEvents {
+    about: Desc,
+    inner: Registry,
+}
+
+impl Collector for OfEvents {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.about]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let is_own = |family: &MetricFamily| !SHARED.iter().any(|prefix| family.name().starts_with(prefix));
+        let renamed = |mut family: MetricFamily| {
+            let rest = family.name().strip_prefix(OF_AGENT).unwrap_or_default().replace("samples", "rows");
+            family.set_name(format!("{OF_EVENTS}{rest}"));
+            family
+        };
+        self.inner.gather().into_iter().filter(is_own).map(renamed).collect()
+    }
 }
 
 /// The process as Linux sees it, under the names of Prometheus' client libraries.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::sample::Batch;
+use crate::model::batch::Batch;
 use crate::model::units::{Duration, Size};
 
 /// When a batch becomes an object.
@@ -15,7 +15,9 @@ use crate::model::units::{Duration, Size};
 pub struct Config {
     /// Age of the oldest sample at which a batch is sealed. Fifteen seconds is what the stack had; sixty halve the bytes.
     pub max_age: Duration,
-    /// Samples at which a batch is sealed. It bounds memory: a sample takes 12 bytes in an open batch and 16 while it is encoded.
+    /// Samples at which a batch is sealed. It bounds memory: a sample takes 8 bytes in an open batch, or a bit where its value has not
+    /// changed; 20 at most. A batch that is sealed on its age holds the same series as often as the one before, and is made from
+    /// what is left of that one; so this is above what a cluster's nodes bring in that time.
     pub max_rows: u64,
     /// Size of an object at which a batch is sealed, estimated from the bytes per row of the object before it.
     pub max_bytes: Size,
@@ -23,7 +25,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_age: Duration::from_secs(15), max_rows: 1_000_000, max_bytes: Size(10 << 20) }
+        Self { max_age: Duration::from_secs(15), max_rows: 2_000_000, max_bytes: Size(10 << 20) }
     }
 }
 
@@ -48,15 +50,13 @@ impl Config {
     }
 }
 
-/// What one scrape may bring at most, in full batches. The default, two million samples, is more than fit into the largest
-/// body that is taken by default.
-pub const SCRAPE_BATCHES: u64 = 2;
-
 /// The open batch.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     pub(crate) open: Batch,
     since: Option<Instant>,
+    /// Scrapes from this moment on belong to the next batch, milliseconds since the Unix epoch.
+    until: Option<i64>,
     config: Config,
     /// Of the last object; before the first, what a first object with all its labels typically takes.
     bytes_per_row: f64,
@@ -64,19 +64,37 @@ pub(crate) struct Batcher {
 
 impl Batcher {
     pub(crate) fn new(config: Config) -> Self {
-        Self { open: Batch::default(), since: None, config, bytes_per_row: 5.0 }
+        Self { open: Batch::default(), since: None, until: None, config, bytes_per_row: 5.0 }
     }
 
-    /// Samples that one scrape may bring. A batch is looked at between scrapes, and so this bounds it.
+    /// Samples that one scrape may bring. A batch is looked at between scrapes, and so this bounds it. The default is more than
+    /// fit into the largest body that is taken by default.
     pub(crate) fn scrape_max(&self) -> u64 {
-        self.config.max_rows.saturating_mul(SCRAPE_BATCHES)
+        self.config.max_rows
     }
 
-    /// Says that samples were added at `now`.
-    pub(crate) fn touched(&mut self, now: Instant) {
-        if !self.open.is_empty() {
-            self.since.get_or_insert(now);
+    /// Says that samples of a scrape at `time` (milliseconds since the Unix epoch) were added at `now`.
+    pub(crate) fn touched(&mut self, now: Instant, time: i64) {
+        if !self.open.is_empty() && self.since.is_none() {
+            self.since = Some(now);
+            self.until = Some(self.next_cut(time));
         }
+    }
+
+    /// Whether the batch has to be sealed before a scrape at `time` is added.
+    ///
+    /// Cuts lie [`Config::max_age`] apart on the scrapes' own clock, and not where a batch happens to begin: so that each batch
+    /// holds as many scrapes of a target as the one before.
+    pub(crate) fn is_over(&self, time: i64) -> bool {
+        !self.open.is_empty() && self.until.is_some_and(|until| until <= time)
+    }
+
+    /// The cut that follows a batch whose first scrape is at `time`. A scrape that took long may be of before the last cut.
+    fn next_cut(&self, time: i64) -> i64 {
+        let age = self.config.max_age.as_millis().max(1);
+        let cut = self.until.map(|last| last + age * ((time - last).div_euclid(age) + 1).max(1));
+        // Further away only where the clock was set back.
+        cut.filter(|cut| cut - time <= 2 * age).unwrap_or(time + age)
     }
 
     /// When the batch has to be sealed for its age; `None` while it is empty.
@@ -95,7 +113,7 @@ impl Batcher {
     /// Takes the batch out; the next begins empty.
     pub(crate) fn take(&mut self) -> Batch {
         self.since = None;
-        std::mem::take(&mut self.open)
+        self.open.take()
     }
 
     /// Learns from the size of the object that a batch became.
@@ -110,7 +128,8 @@ impl Batcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::sample::SeriesId;
+    use crate::model::batch::{LineUp, Times};
+    use crate::model::series::SeriesId;
     use std::time::Duration as Time;
 
     #[test]
@@ -120,8 +139,8 @@ mod tests {
             let mut batcher = Batcher::new(config.clone());
             batcher.sealed(1, bytes_per_row);
             for i in 0..rows {
-                batcher.open.push(SeriesId(i), 0, 0.0);
-                batcher.touched(start);
+                batcher.open.add(&mut LineUp::new(&[SeriesId(i)]), Times::Same(0), &[0.0]);
+                batcher.touched(start, 0);
             }
             assert_eq!(
                 batcher.is_due(start + after),
@@ -135,5 +154,32 @@ mod tests {
         check(config.clone(), 9, 5, Time::from_secs(15), true);
         check(config.clone(), 10, 5, Time::ZERO, true);
         check(config, 2, 1024, Time::ZERO, true);
+    }
+
+    #[test]
+    fn cuts_lie_on_a_grid_of_the_scrapes_clock() {
+        let mut batcher = Batcher::new(Config::default());
+        let mut begin = |time: i64, is_inside: &[i64], is_over: &[i64]| {
+            batcher.take();
+            assert!(!batcher.is_over(i64::MAX), "an empty batch is not over");
+            batcher.open.add(&mut LineUp::new(&[SeriesId(0)]), Times::Same(time), &[0.0]);
+            batcher.touched(Instant::now(), time);
+            for time in is_inside {
+                assert!(!batcher.is_over(*time), "{time}");
+            }
+            for time in is_over {
+                assert!(batcher.is_over(*time), "{time}");
+            }
+        };
+        begin(1_007, &[1_007, 16_006], &[16_007, 90_000]);
+        // It begins later than it could, and ends where it would.
+        begin(18_000, &[15_000, 31_006], &[31_007]);
+        // Its first scrape took long, and is from before the cut.
+        begin(30_900, &[31_007, 46_006], &[46_007]);
+        // Nothing came for a while.
+        begin(500_000, &[511_006], &[511_007]);
+        // The clock was set back, and forward.
+        begin(100, &[15_099], &[15_100]);
+        begin(9_000_000, &[9_000_099], &[9_015_100]);
     }
 }

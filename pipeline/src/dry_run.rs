@@ -8,20 +8,34 @@ use tokio_util::sync::CancellationToken;
 
 use crate::discovery::{Discovery, first_set};
 use crate::kubernetes::{Permission, Server};
-use crate::model::object::Object;
-use crate::model::sample::Series;
+use crate::model::object::{Format, Object};
+use crate::model::scrape::Arrival;
+use crate::model::series::SeriesRef;
 use crate::model::target::TargetSet;
 use crate::scrape::{JobTargets, ResolvedJob};
 use crate::worker::Worker;
 use crate::{Error, Pipeline};
+
+/// The objects that would have been uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// How many.
+    pub objects: u64,
+    /// What they are.
+    pub format: Format,
+    /// Samples in them.
+    pub samples: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}
 
 /// What one round of scrapes yielded.
 #[derive(Debug)]
 pub struct DryRun {
     /// The targets of every job, with their state.
     pub jobs: Vec<Arc<JobTargets>>,
-    /// The object that would have been uploaded; `None` without samples.
-    pub object: Option<Object>,
+    /// What would have been uploaded; `None` without samples.
+    pub preview: Option<Preview>,
     /// What has to be permitted for discovery, and by which API server.
     pub permissions: Vec<(Server, Permission)>,
     worker: Worker,
@@ -29,7 +43,7 @@ pub struct DryRun {
 
 impl DryRun {
     /// All samples with their series, in order of arrival.
-    pub fn samples(&self) -> impl Iterator<Item = (&Series, i64, f64)> {
+    pub fn samples(&self) -> impl Iterator<Item = (SeriesRef<'_>, i64, f64)> {
         let (batch, table) = self.worker.open();
         batch.iter().filter_map(|(id, timestamp, value)| Some((table.get(id)?, timestamp, value)))
     }
@@ -77,14 +91,24 @@ impl Pipeline {
             asked
         };
         let taking = async {
-            while let Some(scrape) = scrapes.recv().await {
-                worker.take(scrape, Instant::now());
+            while let Some(arrival) = scrapes.recv().await {
+                match arrival {
+                    Arrival::Part(part) => worker.read_part(&part),
+                    Arrival::Scrape(scrape) => worker.take(scrape, Instant::now()),
+                }
             }
         };
         let (asked, ()) = tokio::join!(asking, taking);
         asked?;
-        let object = worker.preview();
+        let mut preview: Option<Preview> = None;
+        worker.preview(|Object { format, samples, bytes, .. }| {
+            let none = Preview { objects: 0, format, samples: 0, bytes: 0 };
+            let all = preview.get_or_insert(none);
+            all.objects += 1;
+            all.samples += samples;
+            all.bytes += bytes.len() as u64;
+        });
         let permissions = discovery.permissions();
-        Ok(DryRun { jobs: view.jobs(), object, permissions, worker })
+        Ok(DryRun { jobs: view.jobs(), preview, permissions, worker })
     }
 }

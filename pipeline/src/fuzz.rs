@@ -10,16 +10,21 @@ use bytes::Bytes;
 use prometheus::Registry;
 
 pub use crate::discovery::fuzz::{lists, watch};
-use crate::encode::{self, Compression, Encoder};
+use crate::encode::{self, Compression, Encoder, Numbers};
+pub use crate::host::fuzz::host;
 pub use crate::journal::fuzz::journal;
 use crate::metrics::{Metrics, reason};
+use crate::model::batch::Batch;
 use crate::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
-use crate::model::sample::SeriesTable;
+use crate::model::sample::{Exposed, Refusal, Samples, Slot};
 use crate::model::scrape::{Exposition, Scrape};
+use crate::model::series::{SeriesRef, SeriesTable};
 use crate::model::target::{self, Job, Target};
+use crate::parse::{self, Cache, Lines, Progress, Secret};
 use crate::relabel::{Action, RelabelConfig, Rules};
+use crate::selector::Selector;
 use crate::worker::{Settings, Worker};
-use crate::{Limits, batch};
+use crate::{Limits, batch, decode};
 
 /// When the scrapes of [`exposition`] are made.
 const TIME: i64 = 1_700_000_000_000;
@@ -54,9 +59,10 @@ fn job(bits: u8) -> Job {
 }
 
 /// A body on its way through the worker: read, relabelled, batched, encoded. The first byte chooses the job's settings. The
-/// ledger closes, labels are in order, and the object is the same however often it is made.
+/// ledger closes, pieces are read as the whole, labels are in order, and the object is the same however often it is made.
 pub fn exposition(data: &[u8]) {
     let Some((bits, body)) = data.split_first() else { return };
+    check_pieces(body);
     let (registry, config) =
         (Registry::new(), encode::Config { compression: Compression::None, ..Default::default() });
     let (Ok(metrics), Ok(encoder)) = (Metrics::new(&registry), Encoder::new(&config, "w0", "c1")) else {
@@ -75,7 +81,7 @@ pub fn exposition(data: &[u8]) {
         // The second time every line is known, the third half of them are gone.
         let half = if round == 2 { body.len() / 2 } else { 0 };
         let body = Bytes::copy_from_slice(body.get(half..).unwrap_or_default());
-        let outcome = Ok(Exposition { body, permit: None });
+        let outcome = Ok(Exposition::whole(body));
         let time = TIME + round * 15_000;
         worker.take(
             Scrape { target: Arc::clone(&target), time, duration: Duration::ZERO, outcome },
@@ -84,15 +90,17 @@ pub fn exposition(data: &[u8]) {
     }
     let batched = {
         let (batch, table) = worker.open();
-        batch.series().iter().for_each(|id| check_labels(table.get(*id).map(|series| &series.labels)));
+        batch.series().for_each(|id| check_labels(table.get(id)));
         check_table(table);
+        check_vector(batch, table);
         batch.len() as u64
     };
     let dropped: u64 =
         reason::ALL.iter().map(|r| metrics.samples_dropped.with_label_values(&[r]).get()).sum();
     let taken = metrics.samples_scraped.get() + metrics.samples_reported.get();
     assert_eq!(taken, batched + dropped, "the ledger does not close");
-    let preview = worker.preview();
+    let mut preview = None;
+    worker.preview(|object| preview = Some(object));
     let sealed = worker.seal();
     assert_eq!(preview, sealed, "the same batch gave other bytes");
     assert_eq!(sealed.map(|object| object.samples), Some(metrics.samples_sealed.get()));
@@ -100,9 +108,56 @@ pub fn exposition(data: &[u8]) {
     assert!(metrics.samples_sealed.get() + duplicates >= batched, "samples went without a word");
 }
 
+/// As Vector would have written it, it is JSON, and has every sample.
+fn check_vector(batch: &Batch, table: &SeriesTable) {
+    let (mut samples, mut encoder) = (0, Encoder::vector(&encode::vector::Config::default()));
+    let encoded = encoder.encode(batch, table, Numbers { first: 1, last: 9 }, &mut |object| {
+        let elements: Result<Vec<serde_json::Value>, _> = serde_json::from_slice(&object.bytes);
+        assert!(elements.is_ok_and(|elements| elements.len() as u64 <= object.samples), "no JSON");
+        samples += object.samples;
+    });
+    assert!(
+        encoded.is_ok_and(|encoded| samples + encoded.duplicates == batch.len() as u64),
+        "samples are lost"
+    );
+}
+
+/// A body that comes in pieces is read as the whole. Each piece says by its first byte how long it is.
+fn check_pieces(body: &[u8]) {
+    let new = || (Cache::new(Secret::random(), Lines::new(20)), Progress::default(), 0);
+    let ((mut cache, mut whole, mut series), (mut cache_pieces, mut pieces, mut series_pieces)) =
+        (new(), new());
+    let resolve = |exposed: Exposed<'_>, series: &mut u32| {
+        *series += 1;
+        match exposed.labels.get(METRIC_NAME) {
+            "a" => Ok(Slot::DROPPED),
+            "b" => Err(Refusal::Line("b")),
+            _ => Ok(Slot(*series)),
+        }
+    };
+    for round in 0..4 {
+        let body = body.get(if round == 2 { body.len() / 2 } else { 0 }..).unwrap_or_default();
+        let expected = parse::read(body, &mut cache, 30, &mut whole, |e| resolve(e, &mut series));
+        pieces.begin(&mut cache_pieces);
+        let mut rest = body;
+        while let Some(first) = rest.first() {
+            let (piece, after) = rest.split_at_checked(1 + usize::from(first % 64)).unwrap_or((rest, &[]));
+            pieces.piece(piece, &mut cache_pieces, 30, |e| resolve(e, &mut series_pieces));
+            rest = after;
+        }
+        let found = pieces.finish(&mut cache_pieces, 30, |e| resolve(e, &mut series_pieces));
+        assert_eq!(found, expected, "pieces are not the whole");
+        let bits = |samples: &Samples| samples.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        let (found, expected) = (&pieces.samples, &whole.samples);
+        assert_eq!((&found.slots, &found.timestamps), (&expected.slots, &expected.timestamps));
+        assert_eq!((bits(found), found.is_as_before), (bits(expected), expected.is_as_before));
+        [&mut cache, &mut cache_pieces].into_iter().filter(|cache| cache.has_idle()).for_each(Cache::prune);
+    }
+}
+
 /// A series that is shipped: its labels in order, each once, none empty, and a name among them.
-fn check_labels(labels: Option<&Labels>) {
-    let pairs: Vec<_> = labels.map(|labels| labels.iter().collect()).unwrap_or_default();
+fn check_labels(series: Option<SeriesRef<'_>>) {
+    let pairs: Vec<_> = series.map(|series| series.labels().collect()).unwrap_or_default();
     assert!(pairs.is_sorted_by(|(a, _), (b, _)| a < b), "{pairs:?}");
     assert!(pairs.iter().all(|(name, value)| !name.is_empty() && !value.is_empty()), "{pairs:?}");
     assert!(pairs.iter().any(|(name, _)| *name == METRIC_NAME), "{pairs:?}");
@@ -144,6 +199,40 @@ pub fn relabel(data: &[u8]) {
     assert_eq!((rules.apply(&mut again), again.build()), (kept, after), "not the same the second time");
 }
 
+/// A selector: refused with words, or written as it can be read again, with the same meaning.
+pub fn selector(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let selector = match text.parse::<Selector>() {
+        Ok(selector) => selector,
+        Err(problem) => {
+            assert!(problem.contains("write it like") || problem.contains("at most"), "{problem}");
+            return;
+        }
+    };
+    let written = selector.to_string();
+    let again = written.parse::<Selector>().map_err(|problem| format!("{written}: {problem}"));
+    assert_eq!(again.as_ref().map(ToString::to_string), Ok(written));
+    for value in ["", "a", "up", "dcgm", text] {
+        let taken = selector.takes(|_| value);
+        assert!(again.as_ref().is_ok_and(|again| again.takes(|_| value) == taken), "{value:?}");
+    }
+}
+
+/// An object of Vector's: read to its end or to what cannot be read, with every series in order and every sample counted.
+pub fn vector(data: &[u8]) {
+    let mut given = 0;
+    let read = decode::read(&Bytes::copy_from_slice(data), &mut |series, samples| {
+        given += samples.len() as u64;
+        let pairs: Vec<_> = series.labels.iter().collect();
+        assert!(pairs.is_sorted_by(|(a, _), (b, _)| a < b), "{pairs:?}");
+        assert!(pairs.iter().any(|(name, _)| *name == METRIC_NAME), "{pairs:?}");
+    });
+    match read {
+        Ok(counts) => assert_eq!(counts.samples, given),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -177,6 +266,21 @@ mod tests {
     #[test]
     fn lists_of_targets_of_the_corpus() {
         replay("lists", super::lists);
+    }
+
+    #[test]
+    fn files_of_hosts_of_the_corpus() {
+        replay("host", super::host);
+    }
+
+    #[test]
+    fn selectors_of_the_corpus() {
+        replay("selector", super::selector);
+    }
+
+    #[test]
+    fn objects_of_vector_of_the_corpus() {
+        replay("vector", super::vector);
     }
 
     #[test]

@@ -3,36 +3,55 @@
 //! Takes exposed series from the parser and parsed samples from a whole scrape; gives slots, and samples to the
 //! open batch. A scrape is committed whole or not at all.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::Limits;
+use crate::model::batch::{Batch, LineUp, Times};
 use crate::model::labels::{CLUSTER_ID, Labels, LabelsBuilder, METRIC_NAME};
-use crate::model::sample::{
-    Batch, Exposed, LABEL_BYTES, NO_TIMESTAMP, Parsed, Refusal, Series, SeriesId, SeriesTable, Slot,
-};
+use crate::model::sample::{Exposed, NO_TIMESTAMP, Refusal, Samples, Slot};
 use crate::model::scrape::ScrapeError;
+use crate::model::series::{LABEL_BYTES, SeriesId, SeriesTable};
 use crate::model::target::Target;
 
 /// All series that a target exposed in its last two scrapes.
 #[derive(Debug)]
 pub(crate) struct TargetSeries {
-    slots: Vec<Option<Known>>,
+    slots: Vec<Known>,
     free: Vec<Slot>,
-    by_labels: HashTable<Slot>,
-    hasher: RandomState,
-    /// Counts the committed scrapes.
+    /// The slots that are in use, by the labels of their series. Only new lines need it: a target that brings none has none.
+    by_labels: Option<HashTable<Slot>>,
+    hasher: DefaultHashBuilder,
+    /// Counts the committed scrapes, but for those that brought just what the one before had.
     generation: u32,
+    /// By slot, as far as there were any: the explicit timestamp that was shipped last.
+    timestamps: Vec<i64>,
+    /// The series of the last committed scrape.
+    line_up: LineUp,
+    /// Whether the next scrape, if it brings the same slots, brings just this line-up: every sample was kept, and no series of
+    /// the target was missing.
+    is_settled: bool,
 }
 
-#[derive(Debug)]
+/// What is kept of a scrape; held for its buffers.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    series: Vec<SeriesId>,
+    values: Vec<f64>,
+    times: Vec<i64>,
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Known {
+    /// [`SeriesId::NONE`] where the slot is free.
     series: SeriesId,
     /// The last committed scrape that held it; 0 before the first.
     seen: u32,
-    /// The explicit timestamp that was shipped last.
-    timestamp: i64,
+}
+
+impl Known {
+    const FREE: Self = Self { series: SeriesId::NONE, seen: 0 };
 }
 
 /// What became of the samples of a scrape.
@@ -54,14 +73,30 @@ pub(crate) struct Committed {
     pub(crate) behind: u64,
 }
 
+impl Kept {
+    fn clear(&mut self) {
+        self.series.clear();
+        self.values.clear();
+        self.times.clear();
+    }
+}
+
+/// Whether the scrape before did not hold a series that was last seen in this one.
+fn is_new(seen: u32, generation: u32) -> bool {
+    seen == 0 || seen.wrapping_add(1) != generation
+}
+
 impl TargetSeries {
     pub(crate) fn new() -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            by_labels: HashTable::new(),
-            hasher: RandomState::new(),
+            by_labels: None,
+            hasher: DefaultHashBuilder::default(),
             generation: 0,
+            timestamps: Vec::new(),
+            line_up: LineUp::new(&[]),
+            is_settled: false,
         }
     }
 
@@ -84,69 +119,125 @@ impl TargetSeries {
             return Err(Refusal::Line("no metric name left after metric relabelling"));
         }
         check_limits(labels.iter(), target)?;
-        for (name, value) in external.iter() {
-            if labels.get(name).is_empty() {
-                labels.set(name, value);
+        if !labels.merge(external) {
+            for (name, value) in external.iter() {
+                labels.add(name, value);
             }
         }
-        let series = Series { labels: labels.build(), metric_type };
-        let hash = self.hasher.hash_one(&series);
-        let same = |slot: &Slot| self.known(*slot).and_then(|k| table.get(k.series)) == Some(&series);
-        if let Some(slot) = self.by_labels.find(hash, same) {
-            return Ok(*slot);
+        let is_full = table.is_full(series_max);
+        let id = table.insert(labels.iter(), metric_type);
+        let Some(series) = table.get(id) else { return Ok(Slot::DROPPED) };
+        let Self { slots, by_labels, hasher, .. } = self;
+        let by_labels = by_labels.get_or_insert_with(|| index(slots, table, hasher));
+        let of = |slot: &Slot| slots.get(slot.0 as usize).and_then(|known| table.get(known.series));
+        let hash = hasher.hash_one(series);
+        if let Some(slot) = by_labels.find(hash, |slot| of(slot) == Some(series)).copied() {
+            table.discard(id);
+            return Ok(slot);
         }
-        if table.is_full(series_max) {
+        if is_full {
+            table.discard(id);
             let text = format!(
                 "all targets together have {series_max} series, or as many bytes of labels as {series_max} of {LABEL_BYTES} \
                  have (limits.max_series)"
             );
             return Err(Refusal::Scrape(ScrapeError::Limit(text)));
         }
-        let known = Known { series: table.insert(series), seen: 0, timestamp: NO_TIMESTAMP };
-        Ok(self.take_slot(known, hash, table))
+        Ok(self.take_slot(id, hash, table))
     }
 
     /// Adds the samples of a whole scrape to the batch, each series once.
     pub(crate) fn commit(
         &mut self,
-        samples: &[Parsed],
+        samples: &Samples,
         time: i64,
         honor_timestamps: bool,
         limits: &Limits,
+        kept: &mut Kept,
         batch: &mut Batch,
     ) -> Committed {
+        let is_plain = !honor_timestamps || samples.timestamps.is_empty();
+        if self.is_settled && is_plain && samples.is_as_before {
+            let count = samples.values.len() as u64;
+            self.by_labels = None;
+            batch.add(&mut self.line_up, Times::Same(time), &samples.values);
+            return Committed { kept: count, distinct: count, ..Committed::default() };
+        }
+        let done = match is_plain {
+            true => self.keep_all(samples, kept),
+            false => self.keep_timely(samples, time, limits, kept),
+        };
+        let Kept { series, values, times } = kept;
+        if *series != self.line_up.series() {
+            self.line_up = LineUp::new(series);
+        }
+        self.is_settled =
+            is_plain && done.kept == samples.values.len() as u64 && done.kept == self.len() as u64;
+        let times = if is_plain { Times::Same(time) } else { Times::Each(times.as_slice().into()) };
+        batch.add(&mut self.line_up, times, values);
+        done
+    }
+
+    /// Keeps the first sample of each series.
+    fn keep_all(&mut self, samples: &Samples, kept: &mut Kept) -> Committed {
+        let mut done = Committed::default();
+        let generation = self.next_generation();
+        kept.clear();
+        for (slot, value) in samples.slots.iter().zip(&samples.values) {
+            // A slot lives as long as a line leads to it.
+            let Some(known) = self.slots.get_mut(slot.0 as usize) else { continue };
+            let before = std::mem::replace(&mut known.seen, generation);
+            if before == generation {
+                done.duplicate += 1;
+                continue;
+            }
+            done.distinct += 1;
+            done.added += u64::from(is_new(before, generation));
+            kept.series.push(known.series);
+            kept.values.push(*value);
+        }
+        done.kept = kept.values.len() as u64;
+        done
+    }
+
+    /// Keeps the samples that are timely and were not shipped before, each with its own timestamp if it has one.
+    fn keep_timely(&mut self, samples: &Samples, time: i64, limits: &Limits, kept: &mut Kept) -> Committed {
         let mut done = Committed::default();
         let generation = self.next_generation();
         let (first, last) = (
             time.saturating_sub(limits.max_timestamp_behind.as_millis()),
             time.saturating_add(limits.max_timestamp_ahead.as_millis()),
         );
-        for sample in samples {
-            let Some(known) = self.slots.get_mut(sample.slot.0 as usize).and_then(Option::as_mut) else {
-                continue; // A slot lives as long as a line leads to it.
-            };
-            let (before, explicit) = (known.seen, honor_timestamps && sample.timestamp != NO_TIMESTAMP);
-            known.seen = generation;
+        let Self { slots, timestamps, .. } = self;
+        kept.clear();
+        timestamps.resize(slots.len(), NO_TIMESTAMP);
+        let all = samples.slots.iter().zip(&samples.values).zip(&samples.timestamps);
+        for ((slot, value), written) in all {
+            let (known, shipped) = (slots.get_mut(slot.0 as usize), timestamps.get_mut(slot.0 as usize));
+            let (Some(known), Some(shipped)) = (known, shipped) else { continue };
+            let before = std::mem::replace(&mut known.seen, generation);
+            let explicit = *written != NO_TIMESTAMP;
+            let timestamp = if explicit { *written } else { time };
             done.distinct += u64::from(before != generation);
-            let timestamp = if explicit { sample.timestamp } else { time };
             if explicit && timestamp > last {
                 done.ahead += 1;
             } else if explicit && timestamp < first {
                 done.behind += 1;
-            } else if explicit && timestamp == known.timestamp {
+            } else if explicit && timestamp == *shipped {
                 done.repeated += 1;
             } else if !explicit && before == generation {
                 done.duplicate += 1;
             } else {
                 if explicit {
-                    known.timestamp = timestamp;
+                    *shipped = timestamp;
                 }
-                let in_last = before == generation || before.wrapping_add(1) == generation;
-                done.added += u64::from(before == 0 || !in_last);
-                done.kept += 1;
-                batch.push(known.series, timestamp, sample.value);
+                done.added += u64::from(before != generation && is_new(before, generation));
+                kept.series.push(known.series);
+                kept.values.push(*value);
+                kept.times.push(timestamp);
             }
         }
+        done.kept = kept.values.len() as u64;
         done
     }
 
@@ -163,16 +254,13 @@ impl TargetSeries {
 
     /// Frees all series, because the target is gone.
     pub(crate) fn clear(&mut self, table: &mut SeriesTable) {
+        self.is_settled = false;
         self.release(|_| false, |id| table.retire(id));
     }
 
     /// Series known.
     pub(crate) fn len(&self) -> usize {
-        self.by_labels.len()
-    }
-
-    fn known(&self, slot: Slot) -> Option<&Known> {
-        self.slots.get(slot.0 as usize).and_then(Option::as_ref)
+        self.slots.len() - self.free.len()
     }
 
     fn next_generation(&mut self) -> u32 {
@@ -181,36 +269,57 @@ impl TargetSeries {
         self.generation
     }
 
-    fn take_slot(&mut self, known: Known, hash: u64, table: &SeriesTable) -> Slot {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            Slot(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
+    fn take_slot(&mut self, series: SeriesId, hash: u64, table: &SeriesTable) -> Slot {
+        let Self { slots, free, by_labels, hasher, timestamps, .. } = self;
+        let known = Known { series, seen: 0 };
+        let slot = free.pop().unwrap_or_else(|| {
+            slots.push(known);
+            Slot(u32::try_from(slots.len() - 1).unwrap_or(u32::MAX))
         });
-        if let Some(place) = self.slots.get_mut(slot.0 as usize) {
-            *place = Some(known);
+        if let Some(place) = slots.get_mut(slot.0 as usize) {
+            *place = known;
         }
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.by_labels.insert_unique(hash, slot, |slot| {
-            let known = slots.get(slot.0 as usize).and_then(Option::as_ref);
-            known.and_then(|k| table.get(k.series)).map_or(0, |series| hasher.hash_one(series))
-        });
+        if let Some(timestamp) = timestamps.get_mut(slot.0 as usize) {
+            *timestamp = NO_TIMESTAMP;
+        }
+        if let Some(by_labels) = by_labels {
+            by_labels.insert_unique(hash, slot, |slot| hash_of(*slot, slots, table, hasher));
+        }
+        self.is_settled = false;
         slot
     }
 
     fn release(&mut self, keep: impl Fn(&Known) -> bool, mut gone: impl FnMut(SeriesId)) {
         let Self { slots, free, by_labels, .. } = self;
-        by_labels.retain(|slot| {
-            let Some(place) = slots.get_mut(slot.0 as usize) else { return false };
-            match place.take_if(|known| !keep(known)) {
-                None => place.is_some(),
-                Some(known) => {
-                    gone(known.series);
-                    free.push(*slot);
-                    false
-                }
+        let before = free.len();
+        for (slot, known) in slots.iter_mut().enumerate() {
+            if known.series != SeriesId::NONE && !keep(known) {
+                gone(known.series);
+                *known = Known::FREE;
+                free.push(Slot(u32::try_from(slot).unwrap_or(u32::MAX)));
             }
-        });
+        }
+        if free.len() > before {
+            // Made again when it is needed.
+            *by_labels = None;
+        }
     }
+}
+
+/// An index of the slots in use.
+fn index(slots: &[Known], table: &SeriesTable, hasher: &DefaultHashBuilder) -> HashTable<Slot> {
+    let mut index = HashTable::new();
+    for (slot, _) in slots.iter().enumerate().filter(|(_, known)| known.series != SeriesId::NONE) {
+        let slot = Slot(u32::try_from(slot).unwrap_or(u32::MAX));
+        let hash = |slot: &Slot| hash_of(*slot, slots, table, hasher);
+        index.insert_unique(hash(&slot), slot, hash);
+    }
+    index
+}
+
+fn hash_of(slot: Slot, slots: &[Known], table: &SeriesTable, hasher: &DefaultHashBuilder) -> u64 {
+    let series = slots.get(slot.0 as usize).and_then(|known| table.get(known.series));
+    series.map_or(0, |series| hasher.hash_one(series))
 }
 
 /// Merges the target's labels into a series' as Prometheus does: `honor_labels` lets the exposed one win, otherwise it is
@@ -218,6 +327,9 @@ impl TargetSeries {
 fn attach(labels: &mut LabelsBuilder, empty: &[String], target: &Target) {
     let is_targets = |name: &str| target.labels.get(name).is_some();
     labels.give_way(CLUSTER_ID, is_targets);
+    if empty.is_empty() && labels.merge(&target.labels) {
+        return;
+    }
     for (name, value) in target.labels.iter() {
         if labels.get(name).is_empty() {
             if !(target.job.honor_labels && empty.iter().any(|n| n == name)) {

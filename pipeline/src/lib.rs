@@ -1,4 +1,4 @@
-//! From scrape targets to Parquet objects.
+//! From scrape targets to objects.
 //!
 //! ```text
 //! discovery > scrape ==scrapes==> worker { parse > intern > relabel > report > batch > encode } ==objects==> sinks
@@ -20,10 +20,14 @@ pub mod kubernetes;
 
 // Asynchronous I/O.
 pub mod discovery;
+pub mod kube_events;
 pub mod scrape;
 
+// Blocking reads, for one target of `scrape`.
+pub mod host;
+
 // Plain function calls, in the order data passes; blank lines keep the order.
-mod worker;
+pub mod worker;
 
 pub mod parse;
 
@@ -41,12 +45,15 @@ pub mod journal;
 
 // Beside the road.
 mod clock;
+pub mod decode;
 mod dry_run;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod gate;
 mod limits;
 mod metrics;
+mod rest;
+pub mod selector;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,16 +66,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use dry_run::{DryRun, find_targets};
+pub use dry_run::{DryRun, Preview, find_targets};
 pub use limits::Limits;
 pub use metrics::Metrics;
 
 use discovery::Discovery;
-use encode::Encoder;
+use encode::{Encoder, Encoding};
+use host::Host;
+use kube_events::Watcher;
 use model::labels::{CLUSTER_ID, Labels, LabelsBuilder};
 use model::object::{Object, Tenure, Writer};
-use model::scrape::Scrape;
-use scrape::{GlobalConfig, Pool, Render, ResolvedJob, ScrapeConfig, Sharding, TargetsView};
+use model::scrape::Arrival;
+use scrape::{GlobalConfig, Pool, Render, ResolvedJob, ScrapeConfig, Sharding, StaticConfig, TargetsView};
 use worker::{Connections, Settings, Worker};
 
 /// Scrapes that wait for the worker. Their bodies are bounded by `limits.max_body_bytes`.
@@ -82,6 +91,8 @@ pub struct Config {
     pub global: GlobalConfig,
     /// `scrape_configs`.
     pub scrape_configs: Vec<ScrapeConfig>,
+    /// `host_metrics`.
+    pub host_metrics: host::Config,
     /// `sharding`.
     pub sharding: Sharding,
     /// Not in the file: labels that say where this process runs, for its own metrics.
@@ -91,10 +102,16 @@ pub struct Config {
     pub batch: batch::Config,
     /// `journal`.
     pub journal: journal::Config,
+    /// `encoding`.
+    pub encoding: Encoding,
     /// `parquet`.
     pub parquet: encode::Config,
+    /// `vector_json`.
+    pub vector_json: encode::vector::Config,
     /// `limits`.
     pub limits: Limits,
+    /// `kubernetes_events`.
+    pub kubernetes_events: kube_events::Config,
 }
 
 impl Config {
@@ -115,12 +132,62 @@ impl Config {
         if !problems.is_empty() {
             return Err(problems);
         }
+        jobs.extend(self.host_job()?);
         let own_labels = Labels::from_pairs(&self.own_labels);
         // Every agent reports itself, whoever else there is.
         jobs.extend(
             own_metrics.map(|render| ResolvedJob::in_process(&self.global, render).labelled(&own_labels)),
         );
         Ok(jobs)
+    }
+}
+
+/// Of the time that a scrape may take, the rest is for handing over what was read.
+const READING_SHARE: f64 = 0.9;
+
+impl Config {
+    /// The section `host_metrics` as a scrape section, whose checks it has to pass.
+    #[must_use]
+    pub fn host_section(&self) -> ScrapeConfig {
+        let section = &self.host_metrics;
+        let target =
+            StaticConfig { targets: vec![scrape::IN_PROCESS_ADDRESS.to_owned()], labels: BTreeMap::new() };
+        ScrapeConfig {
+            job_name: section.job_name.clone(),
+            scrape_interval: section.scrape_interval,
+            scrape_timeout: section.scrape_timeout,
+            metric_relabel_configs: section.metric_relabel_configs.clone(),
+            static_configs: vec![target],
+            ..ScrapeConfig::default()
+        }
+    }
+
+    /// The job that reads the host. Its target is called as the node is.
+    fn host_job(&self) -> Result<Option<ResolvedJob>, Vec<(String, String)>> {
+        if !self.host_metrics.enabled {
+            return Ok(None);
+        }
+        let below = |found: Vec<(String, String)>| {
+            found.into_iter().map(|(path, text)| (format!("host_metrics.{path}"), text)).collect::<Vec<_>>()
+        };
+        let problems = self.host_metrics.check();
+        if !problems.is_empty() {
+            return Err(below(problems));
+        }
+        let mut section = self.host_section();
+        let node = self.own_labels.get("node").map(String::as_str);
+        let patience = section.timeout(&self.global).0.mul_f64(READING_SHARE);
+        let host = Host::new(&self.host_metrics, node, patience)
+            .map_err(|error| vec![("host_metrics".to_owned(), error.to_string())])?;
+        let labels = section.static_configs.iter_mut().map(|group| &mut group.labels);
+        for labels in labels {
+            let instance = node.map(str::to_owned).or_else(|| host.name());
+            labels.extend(instance.map(|name| ("instance".to_owned(), name)));
+            labels.extend(node.map(|node| ("node".to_owned(), node.to_owned())));
+        }
+        let job = section.resolve(&self.global).map_err(below)?;
+        let host = Arc::new(host);
+        Ok(Some(job.read_by(Arc::new(move || host.render()))))
     }
 }
 
@@ -142,6 +209,9 @@ pub enum Error {
     /// Nobody takes the objects any more.
     #[error("nobody takes the objects any more")]
     ObjectsClosed,
+    /// The position of Kubernetes events cannot be used.
+    #[error(transparent)]
+    KubeEvents(#[from] kube_events::Error),
     /// A task panicked, which is a defect.
     #[error("a task of the pipeline failed")]
     Task(#[from] tokio::task::JoinError),
@@ -157,9 +227,10 @@ pub struct Pipeline {
     jobs: Vec<ResolvedJob>,
     discovery: Discovery,
     pool: Pool,
-    scrapes: mpsc::Receiver<Scrape>,
+    scrapes: mpsc::Receiver<Arrival>,
     worker: Worker,
     journal: Option<journal::Opened>,
+    watcher: Option<Watcher>,
 }
 
 impl Pipeline {
@@ -182,21 +253,25 @@ impl Pipeline {
             external.set(name, value);
         }
         let external = external.build();
-        let encoder =
-            Encoder::new(&config.parquet, &writer.id, external.value(CLUSTER_ID)).map_err(Error::Config)?;
-        let settings = Settings {
-            batch: config.batch.clone(),
-            limits: config.limits.clone(),
-            external,
-            next_sequence: writer.next_sequence,
+        let (mut batch, cluster_id) = (config.batch.clone(), external.value(CLUSTER_ID));
+        let encoder = match config.encoding {
+            Encoding::Parquet => {
+                Encoder::new(&config.parquet, &writer.id, cluster_id).map_err(Error::Config)?
+            }
+            Encoding::VectorJson => {
+                batch.max_bytes = config.vector_json.max_bytes;
+                Encoder::vector(&config.vector_json)
+            }
         };
+        let settings =
+            Settings { batch, limits: config.limits.clone(), external, next_sequence: writer.next_sequence };
         let worker = Worker::new(settings, encoder, Arc::new(Metrics::new(registry)?));
         let (queue, scrapes) = mpsc::channel(SCRAPES_MAX);
         let scrape_metrics = Arc::new(scrape::Metrics::new(registry)?);
         let pool =
             Pool::new(queue, config.limits.max_body_bytes, scrape_metrics, Arc::new(clock::now_millis));
         let discovery = Discovery::new(discovery::Metrics::new(registry)?);
-        Ok(Self { jobs, discovery, pool, scrapes, worker, journal: None })
+        Ok(Self { jobs, discovery, pool, scrapes, worker, journal: None, watcher: None })
     }
 
     /// Has what is scraped written to the journal in this directory, and what an earlier process left there sealed first.
@@ -215,6 +290,31 @@ impl Pipeline {
         let opened = journal::open(dir, config, writer.taken, metrics)?;
         self.worker.keep_journal(&opened.left);
         self.journal = Some(opened);
+        Ok(())
+    }
+
+    /// Has the Kubernetes events watched: rows go to `outlet`, counters are scraped as the job `kubernetes-events`. What was
+    /// shipped is remembered in `dir`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn watch_events(
+        &mut self,
+        config: &Config,
+        dir: &Path,
+        cluster_id: &str,
+        outlet: kube_events::Outlet,
+        registry: &Registry,
+    ) -> Result<(), Error> {
+        let (section, metrics) = (&config.kubernetes_events, kube_events::Metrics::new(registry)?);
+        let (watcher, exposed) =
+            kube_events::open(section, dir, cluster_id, &config.limits, outlet, metrics)?;
+        let render: Render = Arc::new(move || exposed.render());
+        let job = ResolvedJob::in_process_named(kube_events::JOB, &config.global, render);
+        // The others of this process's own labels mean the thing that a Kubernetes event is about.
+        let own = config.own_labels.iter().filter(|(name, _)| *name == "instance");
+        self.jobs.push(job.labelled(&Labels::from_pairs(own)));
+        self.watcher = Some(watcher);
         Ok(())
     }
 
@@ -254,7 +354,7 @@ impl Pipeline {
         taken: watch::Receiver<u64>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Self { jobs, discovery, mut pool, scrapes, worker, journal } = self;
+        let Self { jobs, discovery, mut pool, scrapes, worker, journal, watcher } = self;
         let mut discoveries = JoinSet::new();
         let jobs = jobs
             .into_iter()
@@ -277,10 +377,18 @@ impl Pipeline {
             }
             None => (journal::Left::default(), None),
         };
+        if let Some(watcher) = watcher {
+            let (gate, stop) = (pool.gate(), stop.clone());
+            tasks.spawn(async move {
+                watcher.run(gate, stop).await;
+                Ok(())
+            });
+        }
         let (gate, stopping) = (pool.gate(), stop.clone());
         let (stuck, is_stuck) = watch::channel(None);
         pool.pause_for(is_stuck);
-        let connections = Connections { scrapes, objects, journal, stuck, gate, stopping };
+        let rest = pool.rest();
+        let connections = Connections { scrapes, objects, journal, stuck, gate, rest, stopping };
         tasks.spawn_blocking(move || worker::run(worker, connections, &left, &runtime));
         tasks.spawn(async move { Ok(pool.run(jobs, stop).await?) });
         loop {

@@ -2,8 +2,10 @@
 //!
 //! Source: "Jobs and instances", Prometheus documentation, "Automatically generated labels and time series".
 
+use crate::model::batch::{Batch, LineUp, Times};
 use crate::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
-use crate::model::sample::{Batch, MetricType, Series, SeriesId, SeriesTable};
+use crate::model::sample::MetricType;
+use crate::model::series::SeriesTable;
 use crate::model::target::Target;
 
 /// Names of the report series, in the order of [`Report::values`].
@@ -44,28 +46,26 @@ impl Report {
 
 /// The report series of one target.
 #[derive(Debug)]
-pub(crate) struct ReportSeries([SeriesId; 6]);
+pub(crate) struct ReportSeries(LineUp);
 
 impl ReportSeries {
     /// Interns the six series: the target's labels, and the external ones that it lacks.
     pub(crate) fn new(target: &Target, external: &Labels, table: &mut SeriesTable) -> Self {
         let mut labels = LabelsBuilder::from_labels(external);
         labels.extend(&target.labels);
-        Self(NAMES.map(|name| {
+        Self(LineUp::new(&NAMES.map(|name| {
             labels.set(METRIC_NAME, name);
-            table.insert(Series { labels: labels.build(), metric_type: MetricType::Gauge })
-        }))
+            table.insert(labels.iter(), MetricType::Gauge)
+        })))
     }
 
     /// Adds the report of one scrape to the batch.
-    pub(crate) fn push(&self, report: &Report, time: i64, batch: &mut Batch) {
-        for (series, value) in self.0.iter().zip(report.values()) {
-            batch.push(*series, time, value);
-        }
+    pub(crate) fn push(&mut self, report: &Report, time: i64, batch: &mut Batch) {
+        batch.add(&mut self.0, Times::Same(time), &report.values());
     }
 
     /// Gives the series back.
     pub(crate) fn clear(&self, table: &mut SeriesTable) {
-        self.0.iter().for_each(|series| table.retire(*series));
+        self.0.series().iter().for_each(|series| table.retire(*series));
     }
 }

@@ -3,8 +3,9 @@
 //! Takes the configured extra columns; gives the column list, the row order of series and the table's SQL. The one
 //! place to change when a column changes.
 
+pub mod kube_events;
+
 use crate::model::labels::METRIC_NAME;
-use crate::model::sample::Series;
 
 /// Labels that are always columns of their own: what people filter by. An absent label is the empty text.
 pub const PROMOTED: [&str; 8] =
@@ -14,8 +15,9 @@ pub const PROMOTED: [&str; 8] =
 /// stays in the `labels` map.
 pub const FIXED: [&str; 5] = ["timestamp", "metric", "type", "labels", "value"];
 
-/// Labels that order rows before all others: an entity's series stand together, which compresses best.
-const ORDER: [&str; 6] = ["job", "instance", "namespace", "pod", "container", "uid"];
+/// Labels that order rows before all others: an entity's series stand together, which compresses best. After them come the
+/// other labels, the metric and the type.
+pub(crate) const ORDER: [&str; 6] = ["job", "instance", "namespace", "pod", "container", "uid"];
 
 /// The columns in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,28 +55,6 @@ impl Schema {
     #[must_use]
     pub fn in_map(&self, label: &str) -> bool {
         label != METRIC_NAME && !self.promoted.iter().any(|p| p == label)
-    }
-
-    /// Writes the key by which series are ordered: job, instance, namespace, pod, container, uid, the other labels,
-    /// the metric, the type. Keys compare as bytes; equal keys are the same series.
-    pub fn write_sort_key(series: &Series, key: &mut Vec<u8>) {
-        key.clear();
-        for name in ORDER {
-            key.extend_from_slice(series.labels.value(name).as_bytes());
-            key.push(0);
-        }
-        for (name, value) in series.labels.iter() {
-            if name != METRIC_NAME && !ORDER.contains(&name) {
-                key.extend_from_slice(name.as_bytes());
-                key.push(1);
-                key.extend_from_slice(value.as_bytes());
-                key.push(1);
-            }
-        }
-        key.push(0);
-        key.extend_from_slice(series.labels.value(METRIC_NAME).as_bytes());
-        key.push(0);
-        key.extend_from_slice(series.metric_type.as_str().as_bytes());
     }
 
     /// The ClickHouse table that takes the objects: run it before the agent that writes these columns, because
@@ -118,8 +98,6 @@ fn is_label_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::labels::Labels;
-    use crate::model::sample::MetricType;
 
     #[test]
     fn labels_that_cannot_be_columns_are_named() {
@@ -129,19 +107,5 @@ mod tests {
         let schema = Schema::new(&["image".to_owned()]).unwrap();
         assert!(!schema.in_map("image") && !schema.in_map("job") && schema.in_map("type"));
         assert!(schema.clickhouse_table("landing").contains("`image` LowCardinality(String)"));
-    }
-
-    #[test]
-    fn an_entity_stands_together() {
-        let key = |pairs: &[(&str, &str)]| {
-            let labels = Labels::from_pairs(pairs.iter().copied());
-            let mut key = Vec::new();
-            Schema::write_sort_key(&Series { labels, metric_type: MetricType::Gauge }, &mut key);
-            key
-        };
-        let a1 = key(&[("job", "j"), ("pod", "a"), ("__name__", "m1")]);
-        let a2 = key(&[("job", "j"), ("pod", "a"), ("__name__", "m2")]);
-        let b1 = key(&[("job", "j"), ("pod", "b"), ("__name__", "m1")]);
-        assert!(a1 < a2 && a2 < b1);
     }
 }

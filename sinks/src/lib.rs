@@ -1,4 +1,4 @@
-//! From Parquet objects to delivered objects.
+//! From objects to delivered objects.
 //!
 //! ```text
 //!     ==objects==> spool > upload > Store (S3 or a directory)
@@ -8,6 +8,7 @@
 //! until a receipt. Never looks into an object. Modules are declared in the order data passes.
 
 mod blocking;
+mod branch;
 mod clock;
 pub mod file;
 #[cfg(any(test, fuzzing))]
@@ -28,6 +29,7 @@ mod upload;
 
 use serde::{Deserialize, Serialize};
 
+pub use branch::{EVENTS, Inlet};
 pub use metrics::Metrics;
 pub use probe::{Below, Probe, Written, probe};
 pub use run::{DRAIN, Error, Sinks, open};

@@ -78,7 +78,7 @@ async fn ask(s3: &s3::S3) -> Probe {
     let valid = tokio::time::timeout(CREDENTIALS_MAX, s3.ready()).await.is_ok();
     probe.clock_offset = s3.clock_offset();
     let none = || s3.problem().unwrap_or_else(|| format!("none within {CREDENTIALS_MAX:?}"));
-    let status = s3.credentials_status().filter(|_| valid);
+    let status = Some(s3.credentials_status()).filter(|_| valid);
     probe.credentials = Some(status.ok_or_else(none));
     if !valid {
         return probe;

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::branch::{self, Below, Branch, Inlet};
 use crate::file;
 use crate::metrics::{DropReason, Metrics};
 use crate::retry::{Backoff, Policy};
@@ -56,6 +57,7 @@ pub struct Sinks {
     metrics: Arc<Metrics>,
     status: StatusHandle,
     wanted: watch::Sender<bool>,
+    branch: Option<Branch>,
 }
 
 /// The two kinds of store.
@@ -76,7 +78,7 @@ impl StoreKind {
 
     pub(crate) fn credentials(&self) -> Option<CredentialsStatus> {
         match self {
-            Self::S3(s3) => s3.credentials_status(),
+            Self::S3(s3) => Some(s3.credentials_status()),
             Self::File(_) => None,
         }
     }
@@ -120,7 +122,8 @@ pub fn open(config: &Config, version: &str, metrics: Arc<Metrics>) -> Result<Sin
         metrics: Arc::clone(&metrics),
         opened,
     });
-    Ok(Sinks { lock, spool, store, progress, metrics, status, wanted: watch::channel(false).0 })
+    let (wanted, branch) = (watch::channel(false).0, None);
+    Ok(Sinks { lock, spool, store, progress, metrics, status, wanted, branch })
 }
 
 impl Sinks {
@@ -128,6 +131,23 @@ impl Sinks {
     #[must_use]
     pub fn writer(&self) -> Writer {
         self.spool.writer()
+    }
+
+    /// Opens a second stream of objects, below a folder of its own (with its slash) and out of a spool of its own. Blocks on the
+    /// disk. `metrics` are the branch's own.
+    ///
+    /// # Errors
+    /// When its spool cannot be used.
+    pub fn branch(
+        &mut self,
+        folder: &'static str,
+        config: &spool::Config,
+        metrics: Arc<Metrics>,
+    ) -> Result<Inlet, Error> {
+        let (writer, now) = (self.writer().id, clock::wall_seconds());
+        let (branch, inlet) = branch::open(folder, config, &writer, &self.store, now, metrics)?;
+        self.branch = Some(branch);
+        Ok(inlet)
     }
 
     /// The sequence number below which every object has come to the spool durably, or was dropped and counted: then nobody
@@ -162,21 +182,42 @@ impl Sinks {
         turn: watch::Receiver<Turn>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Self { lock, spool, store, progress, metrics, status, wanted } = self;
-        let run = Run { spool, progress, metrics, status, turn, wanted };
+        let Self { lock, spool, store, progress, metrics, status, wanted, branch } = self;
+        let run = Run { spool, progress, metrics, status, turn: turn.clone(), wanted };
         let result = match store {
             StoreKind::File(directory) => {
-                run.until_done(directory, std::future::pending(), objects, stop).await
+                let branch = run_branch(branch, Arc::clone(&directory), turn, stop.clone());
+                let main = run.until_done(directory, std::future::pending(), objects, stop);
+                tokio::try_join!(main, branch)
             }
             StoreKind::S3(s3) => {
+                let branch = run_branch(branch, Arc::clone(&s3), turn, stop.clone());
                 let refresher = Arc::clone(&s3);
                 let refreshing = async move { refresher.keep_credentials().await };
-                run.until_done(s3, refreshing, objects, stop).await
+                tokio::try_join!(run.until_done(s3, refreshing, objects, stop), branch)
             }
         };
         drop(lock);
-        result
+        result.map(|_| ())
     }
+}
+
+/// Runs the second stream of objects beside the first, with whose credentials it goes.
+async fn run_branch<S: Store>(
+    branch: Option<Branch>,
+    store: Arc<S>,
+    turn: watch::Receiver<Turn>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let Some(Branch { folder, lock, spool, progress, metrics, status, objects }) = branch else {
+        return Ok(());
+    };
+    // Whether a turn would be of use, the first stream says.
+    let run = Run { spool, progress, metrics, status, turn, wanted: watch::channel(false).0 };
+    let below = Arc::new(Below::new(store, folder));
+    let result = run.until_done(below, std::future::pending(), objects, stop).await;
+    drop(lock);
+    result
 }
 
 /// What the parts share.

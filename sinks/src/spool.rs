@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use pipeline::model::object::Writer;
+use pipeline::model::object::{Format, Writer};
 use pipeline::model::units::Size;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
@@ -121,6 +121,8 @@ pub(crate) struct SpooledObject {
     pub samples: u64,
     /// CRC-32 of `bytes`, as computed at sealing.
     pub crc32: u32,
+    /// What `bytes` are.
+    pub format: Format,
     /// The file.
     pub bytes: Bytes,
     /// When it came to the spool, which is when it was sealed.

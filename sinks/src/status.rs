@@ -26,8 +26,10 @@ pub struct Status {
     pub last_key: Option<String>,
     /// Unix second of the last delivery since the start.
     pub last_upload: Option<i64>,
-    /// The credentials in use; `None` before the first and for `sink.file`.
+    /// The credentials; `None` for `sink.file`.
     pub credentials: Option<CredentialsStatus>,
+    /// Why the last attempt to upload failed; `None` after a success.
+    pub trouble: Option<String>,
     /// Where objects go; `None` until known.
     pub place: Option<Place>,
     /// The servers' time less the local one, seconds; `None` until known.
@@ -52,8 +54,12 @@ pub struct SpoolStatus {
 pub struct CredentialsStatus {
     /// `cedana` or `aws`.
     pub source: &'static str,
-    /// Unix second; `None` for credentials that do not expire.
+    /// Unix second; `None` for credentials that do not expire, and before the first.
     pub expires: Option<i64>,
+    /// Unix second at which they were obtained; `None` before the first.
+    pub refreshed: Option<i64>,
+    /// Why the last attempt to refresh them failed; `None` after a success.
+    pub failure: Option<String>,
 }
 
 /// Where objects go.
@@ -160,6 +166,7 @@ impl StatusHandle {
             spool: spool_status,
             last_key: progress.last_key,
             last_upload: progress.last_upload,
+            trouble: progress.trouble,
             credentials: store.credentials(),
             place: store.place(),
             clock_offset: store.clock_offset(),

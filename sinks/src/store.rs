@@ -37,8 +37,18 @@ pub trait Store: Send + Sync {
     /// What is stored under a key, if anything is.
     fn head(&self, key: &str) -> impl Future<Output = Result<Option<Stored>, Error>> + Send;
 
-    /// The largest key that sorts above `after` and is an object's (see [`crate::key::Key`]).
-    fn largest_key(&self, after: &str) -> impl Future<Output = Result<Option<String>, Error>> + Send;
+    /// The largest key of a folder, without the folder, that sorts above `after` and is an object's (see
+    /// [`crate::key::Key`]). The folder has a slash at its end; the empty one is that of metrics.
+    fn largest_key_in(
+        &self,
+        folder: &str,
+        after: &str,
+    ) -> impl Future<Output = Result<Option<String>, Error>> + Send;
+
+    /// The same of the store's own folder.
+    fn largest_key(&self, after: &str) -> impl Future<Output = Result<Option<String>, Error>> + Send {
+        self.largest_key_in("", after)
+    }
 
     /// Gets new credentials, unless that was done within the last minute; whether it happened.
     fn refresh(&self) -> impl Future<Output = bool> + Send;
@@ -64,7 +74,7 @@ impl fmt::Display for Location {
 /// The bytes of an object with the checksum computed when it was sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
-    /// The Parquet file.
+    /// The file.
     pub bytes: Bytes,
     /// CRC-32 (IEEE) of `bytes`.
     pub crc32: u32,

@@ -31,6 +31,11 @@ CONFIG = """<clickhouse>
     <table>s3queue_log</table>
     <flush_interval_milliseconds>500</flush_interval_milliseconds>
   </s3queue_log>
+  <!-- Nothing listens there: whoever has this port is the engine itself, and so a cluster of one shard. -->
+  <tcp_port>9000</tcp_port>
+  <remote_servers><alone><shard><replica><host>127.0.0.1</host><port>9000</port></replica></shard></alone></remote_servers>
+  <default_replica_path>/tables/{{database}}/{{table}}/{{shard}}</default_replica_path>
+  <macros><shard>01</shard><replica>one</replica></macros>
 </clickhouse>
 """
 

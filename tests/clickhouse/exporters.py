@@ -75,7 +75,11 @@ def send(request, status, body):
 
 
 def exposition(number):
-    """The text of answer `number`: a counter of answers, and gauges that say the same."""
+    """The text of answer `number`: a counter of answers, and gauges that say the same; a histogram and a summary that grow."""
     lines = ["# TYPE suite_answers_total counter", f"suite_answers_total {number}", "# TYPE suite_answer gauge"]
     lines += [f'suite_answer{{series="{index:02}",text="größe \\" {index}"}} {number}' for index in range(SERIES - 1)]
+    lines += ["# TYPE judged_seconds histogram", f'judged_seconds_bucket{{le="0.1"}} {number}', f'judged_seconds_bucket{{le="2.5"}} '
+              f"{number + 2}", f'judged_seconds_bucket{{le="+Inf"}} {number + 3}', f"judged_seconds_sum {number / 4}",
+              f"judged_seconds_count {number + 3}", "# TYPE judged_rpc summary", f'judged_rpc{{quantile="0.5"}} {number / 8}',
+              'judged_rpc{quantile="0.99"} NaN', f"judged_rpc_sum {number}", f"judged_rpc_count {number}"]
     return ("\n".join(lines) + "\n").encode()

@@ -25,7 +25,7 @@ from engine import Engine
 from s3_server import S3Server
 from zookeeper import ZooKeeper
 
-SCENARIOS = ("ordered", "partitioned")
+SCENARIOS = ("ordered", "partitioned", "deployed", "questions", "cluster", "dashboards", "vector_json", "host_metrics", "events")
 
 
 def arguments():

@@ -53,13 +53,13 @@ server:
   listen: 127.0.0.1:{port}
 ingestion: {ingestion}
 internal_metrics: false
-"""
+{more}"""
 
 
 class Writer:
     """One agent with what it scrapes and its road to the S3 server. Every part is stopped by `close`."""
 
-    def __init__(self, suite, name, suffix, writer=None, ingestion="plain"):
+    def __init__(self, suite, name, suffix, writer=None, ingestion="plain", more=""):
         self.name = name
         self.road = Road(suite.s3.url)
         self.exporters = [Exporter() for _ in range(EXPORTERS)]
@@ -84,6 +84,7 @@ class Writer:
                 interval=INTERVAL, targets=[exporter.address for exporter in self.exporters], name=name, max_age=MAX_AGE,
                 spool=self._spool, cedana=suite.cedana.url, token_file=token_file, cluster=CLUSTER, s3=self.road.url,
                 suffix=suffix, writer=f"writer: {writer}" if writer else "", port=self._port, ingestion=ingestion,
+                more=more,
             ),
             "utf-8",
         )
@@ -137,7 +138,7 @@ class Writer:
 
     def left(self):
         """Objects that are left in the spool."""
-        return [path.name for path in self._spool.rglob("*.parquet")]
+        return [path.name for path in self._spool.rglob("*") if path.suffix in (".parquet", ".log", ".gz")]
 
     def answered(self):
         """All answers, `{(address, number): moment}`, and those of them that a kill may have cost."""

@@ -38,6 +38,7 @@ GOOD = {
         {"StatefulSet", "Service", "PodDisruptionBudget"},
     ),
     "one on each node": (["mode=daemonset", "ingestion=partitioned"], {"DaemonSet"}),
+    "one on each node, which reads it": (["mode=daemonset", "ingestion=partitioned", "hostMetrics.enabled=true"], {"DaemonSet"}),
     "network policy": (
         ["networkPolicy.enabled=true", "networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus"], {"NetworkPolicy"},
     ),
@@ -79,6 +80,9 @@ BAD = {
     "credentials.source=static,s3.bucket=b,s3.region=r": "clusterId",
     "serviceAccount.create=false": "serviceAccount.name",
     "terminationGracePeriodSeconds=20": "terminationGracePeriodSeconds",
+    "hostMetrics.enabled=true": "mode=daemonset",
+    "mode=daemonset,ingestion=partitioned,hostMetrics.enabled=true,config=0.0.0.0:9598 /var/lib/agent/spool SPOOL_MAX_BYTES SHARD_NODE":
+        "HOST_METRICS",
     "image.tagg=1": "tagg",
     "spool.maxBytes=2": "maxBytes",
     "credentials.cedana.url=api.cedana.ai": "url",
@@ -106,6 +110,7 @@ def check(suite):
         code, text = suite.tool("helm", "template", "x", CHART, "--kube-version", VERSION, "--set", values, ok=False)
         checks.that(f"refused: {values}", code != 0 and words in text, text[-400:])
     checks.section("network policy", network_ports, suite)
+    checks.section("host metrics", host_paths, suite)
     checks.section("alerts", alerts, suite)
     checks.section("install", install, suite)
 
@@ -190,6 +195,23 @@ def network_ports(suite):
     suite.checks.equal("the ports of the jobs are values", {*values["scrapePorts"], values["kubeletPort"]}, jobs)
     suite.checks.equal("ingress only to the port of probes and metrics",
                        [port["port"] for rule in policy["ingress"] for port in rule["ports"]], [9598])
+
+
+def host_paths(suite):
+    """With hostMetrics, and only then, the host is mounted: read-only, where the built-in configuration looks for it."""
+    def mounts(*values):
+        things = rendered(suite, ["mode=daemonset", "ingestion=partitioned", *values])
+        pod = next(t for t in things if t["kind"] == "DaemonSet")["spec"]["template"]["spec"]
+        paths = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume}
+        found = {m["mountPath"]: paths[m["name"]] for m in pod["containers"][0]["volumeMounts"] if m["name"] in paths and m["readOnly"]}
+        on = any(one["name"] == "HOST_METRICS" and one["value"] == "true" for one in pod["containers"][0]["env"])
+        return found, on, len(paths), pod.get("hostNetwork", False) or pod.get("hostPID", False)
+
+    built_in = yaml.safe_load((DEPLOY.parent / "agent" / "src" / "config" / "kubernetes.yaml").read_text("utf-8"))["host_metrics"]
+    expected = {built_in["procfs"]: "/proc", built_in["sysfs"]: "/sys", built_in["rootfs"]: "/"}
+    suite.checks.equal("host metrics: the host is mounted where it is looked for", mounts("hostMetrics.enabled=true"),
+                       (expected, True, 3, False))
+    suite.checks.equal("without host metrics nothing of the host is mounted", mounts(), ({}, False, 0, False))
 
 
 def alerts(suite):

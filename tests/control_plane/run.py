@@ -21,7 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "real_parts"))
 INSIDE = "CONTROL_PLANE_SUITE_INSIDE"
 
-SECTIONS = ("manifests", "production", "oracle", "troubles", "several", "scale")
+SECTIONS = ("manifests", "production", "oracle", "troubles", "several", "scale", "events")
 
 
 def arguments():

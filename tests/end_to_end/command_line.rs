@@ -223,7 +223,7 @@ fn the_default_configuration_is_accepted_and_the_schema_follows_the_file() {
     }
 }
 
-/// Without a configuration and outside Kubernetes: the agent's own metrics, and objects below `./agent-data`.
+/// Without a configuration and outside Kubernetes: the machine, the agent's own metrics, and objects below `./agent-data`.
 #[test]
 fn a_bare_machine_needs_no_configuration() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -231,6 +231,14 @@ fn a_bare_machine_needs_no_configuration() {
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     let found = lines(&outcome.stdout);
     assert!(found.iter().any(|(_, sample)| sample.metric == "agent_build_info"), "{}", outcome.stdout);
+    let host: Vec<_> = found
+        .iter()
+        .filter(|(_, sample)| sample.labels.get("job").map(String::as_str) == Some("node-exporter"))
+        .collect();
+    let metrics = ["node_memory_MemTotal_bytes", "node_cpu_seconds_total", "node_load1", "up"];
+    for metric in metrics.into_iter().filter(|metric| *metric == "up" || cfg!(target_os = "linux")) {
+        assert!(host.iter().any(|(_, sample)| sample.metric == metric), "no {metric} in {}", outcome.stdout);
+    }
     assert!(!directory.path().join("agent-data").exists(), "a dry run writes nothing");
 }
 

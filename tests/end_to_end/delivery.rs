@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use support::clock::machine_millis;
-use support::exporter::{Exporter, Serve};
+use support::exporter::{Exporter, Serve, gzip};
 use support::exposition::Exposition;
 use support::generate;
 
@@ -134,10 +135,13 @@ fn a_mixed_cluster_and_gzip_and_own_timestamps() {
         }
         exposition
     };
-    let node = Exporter::limited(2, move |n| big(generate::node(1, n as u64)));
-    let kube = Exporter::start(move |n| match n {
-        0 | 1 => Serve::Gzip(big(generate::kube_state(20, n as u64))),
-        _ => Serve::Status(503, String::new()),
+    // Made before anybody asks: parsing them takes longer than a scrape may.
+    let nodes = [0, 1].map(|n| big(generate::node(1, n)));
+    let pods = [0, 1].map(|n| big(generate::kube_state(20, n)));
+    let node = Exporter::limited(2, move |n| nodes[n].clone());
+    let kube = Exporter::start(move |n| match pods.get(n) {
+        Some(body) => Serve::Gzip(body.clone()),
+        None => Serve::Status(503, String::new()),
     });
     let own = Exporter::limited(2, |n| {
         let time = machine_millis() - 5000 + i64::try_from(n).expect("small");
@@ -148,4 +152,53 @@ fn a_mixed_cluster_and_gzip_and_own_timestamps() {
         exporter.wait_for_scrapes_after(2);
     }
     world.finish_even(agent, &[&node, &kube, &own]);
+}
+
+/// A body of a megabyte is read while it still arrives. One that breaks off half way has brought series by then that nobody
+/// had seen before, and leaves nothing of them.
+#[test]
+fn large_bodies_count_whole_or_not_at_all() {
+    let world = World::new();
+    let large = |n: usize| {
+        let mut exposition = Exposition::new().declare("pod_info", "gauge");
+        for pod in 0..8_000 {
+            let (name, uid) = (format!("pod-{n}-{pod}"), format!("{pod:0100}"));
+            exposition.push("pod_info", &[("pod", &name), ("owner", &uid)], f64::from(pod), None);
+        }
+        exposition
+    };
+    let plain = Exporter::start(move |n| match n {
+        0 | 2 => Serve::Good(large(n)),
+        1 => Serve::Truncated(large(n).text),
+        _ => Serve::Status(503, String::new()),
+    });
+    let compressed = Exporter::start(move |n| match n {
+        0 | 2 => Serve::Gzip(large(n)),
+        1 => {
+            let whole = Bytes::from(gzip(large(n).text.as_bytes()));
+            Serve::SaidGzip(whole.slice(..whole.len() / 2))
+        }
+        _ => Serve::Status(503, String::new()),
+    });
+    let [one, other] = [&plain, &compressed].map(Exporter::address);
+    // Time enough for a machine that is busy with other things.
+    let global = "global: {scrape_interval: 4s, scrape_timeout: 4s}\nscrape_configs:\n";
+    let jobs = format!("- {{job_name: job, static_configs: [{{targets: [\"{one}\", \"{other}\"]}}]}}\n");
+    let mut agent = world.start_with(&format!("{global}{jobs}{}", world.rest()));
+    for exporter in [&plain, &compressed] {
+        exporter.wait_for_scrapes_after(3);
+    }
+    for result in ["truncated", "decompress"] {
+        assert_eq!(agent.metric("agent_scrapes_total", &[("result", result)]), 1.0, "{result}");
+    }
+    world.finish_even(agent, &[&plain, &compressed]);
+    let rows = world.rows();
+    assert!(!rows.iter().any(|row| row.label("pod").starts_with("pod-1-")), "half a body was shipped");
+    for address in [one, other] {
+        let mut ups: Vec<_> =
+            rows.iter().filter(|row| row.metric == "up" && row.label("instance") == address).collect();
+        ups.sort_by_key(|row| row.timestamp);
+        let ups: Vec<_> = ups.iter().map(|row| row.value).take(4).collect();
+        assert_eq!(ups, [1.0, 0.0, 1.0, 0.0], "{address}");
+    }
 }

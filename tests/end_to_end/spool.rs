@@ -27,7 +27,7 @@ fn a_full_one_drops_the_oldest_and_counts_its_samples() {
     let config = world
         .config(&[exporter.address()])
         .replace("max_bytes: 64MiB", "max_bytes: 32KiB")
-        .replace("max_age: 1s", "max_age: 1s, max_rows: 900")
+        .replace("max_age: 1s", "max_age: 1s, max_rows: 1000")
         .replace("500ms, scrape_timeout: 500ms", "1s, scrape_timeout: 1s");
     let mut agent = world.start_with(&config);
     exporter.wait_for_scrapes_after(scrapes);

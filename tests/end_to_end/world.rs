@@ -14,6 +14,18 @@ use tempfile::TempDir;
 
 pub const BUCKET: &str = "metrics";
 
+/// Everything that an agent shows.
+const PATHS: [&str; 8] = [
+    "/metrics",
+    "/targets",
+    "/readyz",
+    "/api/v1/targets",
+    "/api/v1/status",
+    "/api/v1/status/buildinfo",
+    "/api/v1/status/config",
+    "/api/v1/status/problems",
+];
+
 /// Fakes that run, and what they share with the agent.
 pub struct World {
     pub dir: TempDir,
@@ -100,7 +112,7 @@ impl World {
 
     /// Ends the agent as Kubernetes does, and checks what holds in every run.
     pub fn finish(&self, mut agent: Running) -> Outcome {
-        for path in ["/metrics", "/targets", "/readyz"] {
+        for path in PATHS {
             let (_, body) = agent.get(path);
             for secret in self.cedana.secrets() {
                 assert!(!body.contains(&secret), "a secret in {path}:\n{body}");

@@ -9,6 +9,7 @@ the lives in the tracer also lose their power: what was not synced is gone.
 
 import os
 import signal
+import threading
 import time
 
 from checks import Checks
@@ -114,10 +115,11 @@ class NetworkMoment(Moment):
 
     def end(self, world):
         proxy = world.s3_proxy if self.server == "S3" else world.cedana_proxy
-        seen = []
-        life = world.start()
+        seen, life, born = [], None, threading.Event()
 
         def at(moment, request):
+            # Its first request may be here before this program knows its process id.
+            born.wait()
             if moment == self.moment and request.method in ("PUT", "POST") and life.died is None:
                 seen.append(request)
                 if len(seen) == self.nth:
@@ -125,6 +127,8 @@ class NetworkMoment(Moment):
                     os.kill(life.process.pid, signal.SIGKILL)
 
         proxy.at = at
+        life = world.start()
+        born.set()
         came = life.wait_end(LIFE_SECONDS)
         proxy.at = lambda moment, request: None
         if not came:

@@ -21,16 +21,20 @@ mod targets {
     static CHOSEN: OnceLock<Target> = OnceLock::new();
 
     /// Every target by its name, which is that of its corpus too.
-    const TARGETS: [(&str, Target); 9] = [
+    const TARGETS: [(&str, Target); 13] = [
         ("exposition", pipeline::fuzz::exposition),
         ("relabel", pipeline::fuzz::relabel),
         ("lists", pipeline::fuzz::lists),
         ("watch", pipeline::fuzz::watch),
+        ("host", pipeline::fuzz::host),
         ("journal", pipeline::fuzz::journal),
+        ("selector", pipeline::fuzz::selector),
+        ("vector", pipeline::fuzz::vector),
         ("spool", sinks::fuzz::spool),
         ("grant", sinks::fuzz::grant),
         ("answer", sinks::fuzz::answer),
         ("configuration", agent::fuzz::configuration),
+        ("migration", agent::migrate::fuzz::migration),
     ];
 
     /// The target that the last argument names.

@@ -31,11 +31,15 @@ TARGETS = {
     "relabel": 1024,
     "lists": 4096,
     "watch": 8192,
+    "host": 4096,
     "journal": 4096,
+    "selector": 512,
+    "vector": 4096,
     "spool": 4096,
     "grant": 2048,
     "answer": 4096,
     "configuration": 8192,
+    "migration": 8192,
 }
 
 # One input may take this long and this much.

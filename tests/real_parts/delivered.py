@@ -1,12 +1,15 @@
-"""The delivered objects, read twice: by pyarrow, and by the ClickHouse engine straight from the S3 server."""
+"""The delivered objects, read three times: by pyarrow, by DuckDB, and by the ClickHouse engine straight from the S3 server."""
 
 import io
 import json
 import math
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
+from pathlib import Path
 
+import duckdb
 import numpy
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -107,14 +110,33 @@ def totals_of_rows(rows):
         values[metric].append(value)
         times.append(time)
         distinct.add((metric, labels))
-    metrics = {}
-    for metric, numbers in values.items():
-        array = numpy.array(numbers, dtype=numpy.float64)
-        finite = array[numpy.isfinite(array)]
-        metrics[metric] = (
-            len(array), len(finite), math.fsum(finite), int(array.view(numpy.uint64).sum(dtype=numpy.uint64))
-        )
+    metrics = {metric: totals_of_values(numpy.array(numbers)) for metric, numbers in values.items()}
     return Totals(len(times), min(times, default=0), max(times, default=0), len(distinct), metrics)
+
+
+def totals_of_values(values):
+    """What `Totals` says of a metric with these values."""
+    array = values.astype(numpy.float64, copy=False)
+    finite = array[numpy.isfinite(array)]
+    return len(array), len(finite), math.fsum(finite), int(array.view(numpy.uint64).sum(dtype=numpy.uint64))
+
+
+def totals_by_duckdb(raw):
+    """Totals by DuckDB's reading of the objects' bytes, by key."""
+    with tempfile.TemporaryDirectory() as directory, duckdb.connect() as connection:
+        for number, data in enumerate(raw.values()):
+            Path(directory, f"{number}.parquet").write_bytes(data)
+        source = f"read_parquet('{directory}/*.parquet')"
+        promoted = ", ".join(PROMOTED)
+        rows, first, last, distinct = connection.execute(
+            f"SELECT count(*), epoch_ms(min(timestamp)), epoch_ms(max(timestamp)), "
+            f"count(DISTINCT (metric, {promoted}, labels::VARCHAR)) FROM {source}"
+        ).fetchone()
+        columns = connection.execute(f"SELECT metric, value FROM {source} ORDER BY metric").fetchnumpy()
+    names, starts = numpy.unique(columns["metric"], return_index=True)
+    parts = numpy.split(numpy.asarray(columns["value"]), starts[1:])
+    metrics = {name: totals_of_values(part) for name, part in zip(names, parts, strict=True)}
+    return Totals(rows, first, last, distinct, metrics)
 
 
 class ClickHouse:

@@ -44,10 +44,10 @@ suite_unknown 3
 """
 
 
-def start_exporter(work):
+def start_exporter(work, name="node-exporter", flags=()):
     """Starts node-exporter with our text file beside its usual collectors; gives the process and its port."""
     folder = work / "textfile"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "suite.prom").write_text(TEXTFILE, "utf-8")
 
     def command(port):
@@ -56,9 +56,10 @@ def start_exporter(work):
             f"--web.listen-address=127.0.0.1:{port}",
             f"--collector.textfile.directory={folder}",
             "--log.level=warn",
+            *flags,
         ]
 
-    return start_on_free_port("node-exporter", command, "/", work, {"PATH": "/usr/bin:/bin:/usr/sbin"})
+    return start_on_free_port(name, command, "/", work, {"PATH": "/usr/bin:/bin:/usr/sbin"})
 
 
 class Body:

@@ -4,7 +4,8 @@
 Debian's prometheus-node-exporter is scraped through a proxy that keeps what was served; MinIO takes the objects, and its
 STS issues the keys, which a small Cedana API hands out with a short life and which are revoked during the run. The agent
 runs as a user runs it, is stopped with SIGTERM, is started again on the same spool and stopped again. Then pyarrow and
-the ClickHouse engine read the objects, and every sample is compared with what the exporter served.
+the ClickHouse engine read the objects, and every sample is compared with what the exporter served. Beside it, the host as the
+agent reads it itself is compared with what the exporter says (host.py).
 
 Everything listens on loopback ports chosen by the system. Exit code 0 when every check passed.
 """
@@ -16,6 +17,7 @@ import sys
 import time
 import traceback
 
+import host
 import verify
 from agent import Agent
 from cedana_api import CLUSTER, CedanaApi
@@ -132,6 +134,7 @@ def run(options, checks, closing):
     closing.append(agent.close)
 
     check_commands(checks, agent, proxy)
+    checks.section("host", host.run, checks, agent.program, work)
     proxy.connections = 0
     first = run_phase(checks, agent, options.seconds * 0.75, options.revocations, s3, "first phase")
     checks.equal("first phase: scrapes share one connection", proxy.connections, 1)
@@ -154,7 +157,7 @@ def verify_run(checks, options, agent, cedana, s3, phases):
     served = checks.section("samples", verify.check_samples, checks, objects, bodies, agent.labels)
     for phase in phases:
         checks.section("ledger", verify.check_ledger, checks, phase, agent.labels)
-    totals = checks.section("readers", verify.check_readers, checks, s3, objects)
+    totals = checks.section("readers", verify.check_readers, checks, s3, objects, raw)
     checks.section("uploads", verify.check_uploads, checks, s3.puts, cedana, listing, options.revocations)
     checks.section("credentials", verify.check_rotation, checks, s3.puts, cedana, times)
     spooled = {str(path): path.read_bytes() for path in agent.spool.rglob("*") if path.is_file()}

@@ -8,7 +8,16 @@ import struct
 from prometheus_client.parser import text_string_to_metric_families
 
 from cedana_api import CLUSTER
-from delivered import CLICKHOUSE, COLUMNS, PARQUET, ClickHouse, DeliveredObject, rows_by_time, totals_of_rows
+from delivered import (
+    CLICKHOUSE,
+    COLUMNS,
+    PARQUET,
+    ClickHouse,
+    DeliveredObject,
+    rows_by_time,
+    totals_by_duckdb,
+    totals_of_rows,
+)
 from expected import REPORT, bits, differences, samples_of
 from s3_server import PREFIX
 
@@ -77,14 +86,15 @@ def check_flushes(checks, objects, phases, interval, max_age):
     checks.that("no more objects than flushes", len(objects) <= most, f"{len(objects)} objects, {most} flushes")
 
 
-def check_readers(checks, s3, objects):
-    """pyarrow and ClickHouse read the same."""
+def check_readers(checks, s3, objects, raw):
+    """pyarrow, DuckDB and ClickHouse read the same."""
     clickhouse = ClickHouse(s3)
     checks.equal("ClickHouse sees the types of the layout", clickhouse.schema(), CLICKHOUSE)
     by_pyarrow = totals_of_rows(row for delivered in objects for row in delivered.rows())
     by_clickhouse = clickhouse.totals()
     checks.none("pyarrow and ClickHouse agree on rows, times, series, and each metric's count, sum and bits",
                 by_pyarrow.differences(by_clickhouse))
+    checks.none("pyarrow and DuckDB agree on the same", by_pyarrow.differences(totals_by_duckdb(raw)))
     return by_pyarrow
 
 

@@ -1,10 +1,13 @@
-//! Expositions of the size and shape of real ones, made up deterministically: the *mixed cluster*.
+//! Expositions of the size and shape of real ones, made up deterministically.
 //!
 //! Shapes are those of node-exporter 1.9 (1,311 samples of 76 bytes), kube-state-metrics 2 (55 samples per pod), DCGM
-//! exporter 4 (25 per GPU) and cAdvisor (75 per pod, own timestamps, 64-hex ids). A fifth of the values changes from
-//! one scrape to the next, as in recorded ones.
+//! exporter 4 (25 per GPU) and cAdvisor (75 per pod, own timestamps, 64-hex ids). Of one pod they all say the same. What
+//! kube-state-metrics says hardly ever changes; the others change so many values that it is a fifth in a mixed cluster, as
+//! in recorded ones.
 
 use std::fmt::Write;
+
+use super::families::{CADVISOR, DCGM, DISK, FILESYSTEM, KUBE_STATE, NETWORK, NETWORK_GAUGES};
 
 /// Samples in the body of [`node`].
 pub const NODE_SAMPLES: usize = 1311;
@@ -14,6 +17,9 @@ pub const KUBE_STATE_SAMPLES_PER_POD: usize = 55;
 pub const DCGM_SAMPLES_PER_GPU: usize = 25;
 /// Samples for each pod in the body of [`cadvisor`].
 pub const CADVISOR_SAMPLES_PER_POD: usize = 75;
+
+/// Nodes over which pods are spread.
+pub const NODES: u64 = 20;
 
 /// Mixes bits (splitmix64), so that nearby numbers give unrelated ones.
 fn mix(number: u64) -> u64 {
@@ -29,11 +35,13 @@ struct Writer {
     seed: u64,
     scrape: u64,
     series: u64,
+    /// Of every 1,000 series, how many change from one scrape to the next.
+    changing: u64,
 }
 
 impl Writer {
-    fn new(seed: u64, scrape: u64) -> Self {
-        Self { text: String::new(), seed: mix(seed), scrape, series: 0 }
+    fn new(seed: u64, scrape: u64, changing: u64) -> Self {
+        Self { text: String::new(), seed: mix(seed), scrape, series: 0, changing }
     }
 
     fn declare(&mut self, metric: &str, kind: &str) {
@@ -43,11 +51,11 @@ impl Writer {
         );
     }
 
-    /// The value of the next series: of every 1,000 series, 197 change.
+    /// The value of the next series.
     fn value(&mut self) -> f64 {
         self.series += 1;
         let hash = mix(self.seed ^ self.series);
-        let steps = if hash % 1000 < 197 { self.scrape } else { 0 };
+        let steps = if hash % 1000 < self.changing { self.scrape } else { 0 };
         // Halves are zero, small counts, large counts, or fractions, as they are in real bodies.
         let (base, step) = match hash >> 32 & 7 {
             0..=2 => (0.0, 1.0),
@@ -77,48 +85,10 @@ impl Writer {
 #[must_use]
 pub fn node(node: u64, scrape: u64) -> String {
     const MODES: [&str; 8] = ["idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"];
-    const DISK: [&str; 17] = [
-        "read_bytes",
-        "read_time_seconds",
-        "reads_completed",
-        "reads_merged",
-        "write_time_seconds",
-        "writes_completed",
-        "writes_merged",
-        "written_bytes",
-        "io_time_seconds",
-        "io_time_weighted_seconds",
-        "discards_completed",
-        "discards_merged",
-        "discarded_sectors",
-        "discard_time_seconds",
-        "flush_requests",
-        "flush_requests_time_seconds",
-        "io_errors",
-    ];
-    const NET: [&str; 16] = [
-        "receive_bytes",
-        "receive_compressed",
-        "receive_drop",
-        "receive_errs",
-        "receive_fifo",
-        "receive_frame",
-        "receive_multicast",
-        "receive_nohandler",
-        "receive_packets",
-        "transmit_bytes",
-        "transmit_carrier",
-        "transmit_colls",
-        "transmit_compressed",
-        "transmit_drop",
-        "transmit_errs",
-        "transmit_packets",
-    ];
-    const FILESYSTEM: [&str; 7] =
-        ["avail_bytes", "device_error", "files", "files_free", "free_bytes", "readonly", "size_bytes"];
-    let mut w = Writer::new(node, scrape);
+    const CPUS: u64 = 32;
+    let mut w = Writer::new(node, scrape, 197);
     w.declare("node_cpu_seconds_total", "counter");
-    for cpu in 0..32 {
+    for cpu in 0..CPUS {
         for mode in MODES {
             w.sample("node_cpu_seconds_total", &format!("cpu=\"{cpu}\",mode=\"{mode}\""));
         }
@@ -130,9 +100,10 @@ pub fn node(node: u64, scrape: u64) -> String {
             w.sample(&name, &format!("device=\"nvme{disk}n1\""));
         }
     }
-    for name in NET {
-        let name = format!("node_network_{name}_total");
-        w.declare(&name, "counter");
+    let counters = NETWORK.map(|name| (format!("node_network_{name}_total"), "counter"));
+    let gauges = NETWORK_GAUGES.map(|name| (format!("node_network_{name}"), "gauge"));
+    for (name, kind) in counters.into_iter().chain(gauges) {
+        w.declare(&name, kind);
         for port in 0..14 {
             w.sample(&name, &format!("device=\"veth{:07x}\"", mix(node * 100 + port) & 0xfff_ffff));
         }
@@ -147,18 +118,21 @@ pub fn node(node: u64, scrape: u64) -> String {
             w.sample(&name, &labels);
         }
     }
-    w.declare("node_scrape_collector_success", "gauge");
-    for collector in 0..50 {
-        w.sample("node_scrape_collector_success", &format!("collector=\"collector{collector}\""));
+    for name in ["dropped", "processed", "times_squeezed"] {
+        let name = format!("node_softnet_{name}_total");
+        w.declare(&name, "counter");
+        (0..CPUS).for_each(|cpu| w.sample(&name, &format!("cpu=\"{cpu}\"")));
     }
-    // The rest of the real body are some 550 names with a label or none.
+    for name in ["duration_seconds", "success"] {
+        let name = format!("node_scrape_collector_{name}");
+        w.declare(&name, "gauge");
+        (0..50).for_each(|n| w.sample(&name, &format!("collector=\"collector{n}\"")));
+    }
+    // The rest of the real body are names without labels.
     for n in 0..NODE_SAMPLES as u64 - w.series {
-        let name = format!(
-            "node_{}_{:05x}_information",
-            ["memory", "netstat", "vmstat", "timex"][n as usize % 4],
-            mix(n) & 0xf_ffff
-        );
-        if n % 4 == 0 {
+        let subsystem = ["memory", "netstat", "vmstat", "timex"][n as usize % 4];
+        let name = format!("node_{subsystem}_{:05x}_information", mix(n) & 0xf_ffff);
+        if n % 3 == 0 {
             w.declare(&name, "gauge");
         }
         w.sample(&name, "");
@@ -166,72 +140,64 @@ pub fn node(node: u64, scrape: u64) -> String {
     w.text
 }
 
-/// A body of kube-state-metrics for `pods` pods.
+/// A body of so many samples in the shape of node-exporter's, for sizes that it does not have; quickly made.
+#[must_use]
+pub fn sized(target: u64, samples: usize, scrape: u64) -> String {
+    let mut w = Writer::new(target, scrape, 197);
+    let mut name = String::new();
+    for sample in 0..samples {
+        let (family, device) = (sample / 16, sample % 16);
+        if device == 0 {
+            name = format!("node_device_{family:05}_bytes_total");
+            w.declare(&name, "counter");
+        }
+        w.sample(&name, &format!("device=\"nvme{device}n1\""));
+    }
+    w.text
+}
+
+/// A body of kube-state-metrics for `pods` pods, none of them replaced yet.
 #[must_use]
 pub fn kube_state(pods: u64, scrape: u64) -> String {
-    let mut w = Writer::new(1 << 40, scrape);
-    w.declare("kube_pod_info", "gauge");
-    for pod in 0..pods {
-        let (name, node) = (Pod::new(pod), pod % 20);
-        let more = format!("host_ip=\"10.0.0.{node}\",node=\"node-{node}\",created_by_kind=\"ReplicaSet\"");
-        w.sample("kube_pod_info", &format!("{},{more}", name.kube()));
-    }
-    w.declare("kube_pod_owner", "gauge");
-    for pod in 0..pods {
-        let name = Pod::new(pod);
-        w.sample(
-            "kube_pod_owner",
-            &format!("{},owner_kind=\"ReplicaSet\",owner_is_controller=\"true\"", name.kube()),
-        );
-    }
-    for n in 2..KUBE_STATE_SAMPLES_PER_POD {
-        let name = format!("kube_pod_container_status_{n:02}");
-        w.declare(&name, "gauge");
-        for pod in 0..pods {
-            let container = format!("container=\"main\",reason=\"reason{}\"", n % 7);
-            w.sample(&name, &format!("{},{container}", Pod::new(pod).kube()));
+    kube_state_of(&(0..pods).map(|number| Pod::new(number, 0)).collect::<Vec<_>>(), scrape)
+}
+
+/// A body of kube-state-metrics for these pods: [`KUBE_STATE_SAMPLES_PER_POD`] samples each.
+#[must_use]
+pub fn kube_state_of(pods: &[Pod], scrape: u64) -> String {
+    let mut w = Writer::new(1 << 40, scrape, 0);
+    for (name, samples) in KUBE_STATE {
+        let name = format!("kube_pod_{name}");
+        w.declare(&name, if name.ends_with("_total") { "counter" } else { "gauge" });
+        let is_time = name.ends_with("_time") || name.ends_with("_created");
+        for pod in pods {
+            for (place, labels) in samples.iter().enumerate() {
+                let comma = if labels.is_empty() { "" } else { "," };
+                let labels = format!("{}{comma}{}", pod.kube(), pod.fill(labels));
+                // Flags of which one is up, mostly, and when the pod was made.
+                let value = if is_time { pod.made() } else { f64::from(u8::from(place == 0)) };
+                w.line(&name, &labels, value, "");
+            }
         }
     }
     w.text
 }
 
-/// A body of the DCGM exporter on node number `node` with `gpus` GPUs.
+/// A body of the DCGM exporter on node number `node` with `gpus` GPUs, each used by one of the node's first pods.
 #[must_use]
 pub fn dcgm(node: u64, gpus: u64, scrape: u64) -> String {
-    const FIELDS: [&str; DCGM_SAMPLES_PER_GPU] = [
-        "DEV_SM_CLOCK",
-        "DEV_MEM_CLOCK",
-        "DEV_MEMORY_TEMP",
-        "DEV_GPU_TEMP",
-        "DEV_POWER_USAGE",
-        "DEV_PCIE_REPLAY_COUNTER",
-        "DEV_TOTAL_ENERGY_CONSUMPTION",
-        "DEV_GPU_UTIL",
-        "DEV_MEM_COPY_UTIL",
-        "DEV_ENC_UTIL",
-        "DEV_DEC_UTIL",
-        "DEV_XID_ERRORS",
-        "DEV_FB_FREE",
-        "DEV_FB_USED",
-        "DEV_FB_RESERVED",
-        "DEV_UNCORRECTABLE_REMAPPED_ROWS",
-        "DEV_CORRECTABLE_REMAPPED_ROWS",
-        "DEV_ROW_REMAP_FAILURE",
-        "DEV_NVLINK_BANDWIDTH_TOTAL",
-        "DEV_VGPU_LICENSE_STATUS",
-        "PROF_GR_ENGINE_ACTIVE",
-        "PROF_PIPE_TENSOR_ACTIVE",
-        "PROF_DRAM_ACTIVE",
-        "PROF_PCIE_TX_BYTES",
-        "PROF_PCIE_RX_BYTES",
-    ];
-    let mut w = Writer::new(2 << 40 | node, scrape);
-    for field in FIELDS {
+    dcgm_of(node, &Pod::on(node, gpus), scrape)
+}
+
+/// A body of the DCGM exporter on node number `node` whose GPUs are used by these pods, one each.
+#[must_use]
+pub fn dcgm_of(node: u64, pods: &[Pod], scrape: u64) -> String {
+    let mut w = Writer::new(2 << 40 | node, scrape, 500);
+    for field in DCGM {
         let name = format!("DCGM_FI_{field}");
         w.declare(&name, "gauge");
-        for gpu in 0..gpus {
+        for (gpu, pod) in (0_u64..).zip(pods) {
             let uuid = mix(node << 8 | gpu);
-            let pod = Pod::new(node * 8 + gpu);
             w.sample(
                 &name,
                 &format!(
@@ -246,55 +212,53 @@ pub fn dcgm(node: u64, gpus: u64, scrape: u64) -> String {
     w.text
 }
 
-/// A body of a kubelet's cAdvisor with `pods` pods; each line carries a timestamp of its own, a little before
-/// `now` (milliseconds since the Unix epoch).
+/// A body of a kubelet's cAdvisor with `pods` pods, none of them replaced yet: see [`cadvisor_of`].
 #[must_use]
 pub fn cadvisor(node: u64, pods: u64, scrape: u64, now: i64) -> String {
-    let mut w = Writer::new(3 << 40 | node, scrape);
-    for n in 0..CADVISOR_SAMPLES_PER_POD {
-        let name = match n {
-            0 => "container_cpu_usage_seconds_total".to_owned(),
-            1 => "container_memory_working_set_bytes".to_owned(),
-            _ => format!("container_resource_{n:02}_total"),
-        };
-        w.declare(&name, if n == 1 { "gauge" } else { "counter" });
-        for pod in 0..pods {
-            let pod = Pod::new(node * pods + pod);
-            let value = w.value();
+    cadvisor_of(node, &Pod::on(node, pods), scrape, now)
+}
+
+/// A body of a kubelet's cAdvisor with these pods, [`CADVISOR_SAMPLES_PER_POD`] samples each; each line carries a timestamp
+/// of its own, a little before `now` (milliseconds since the Unix epoch).
+#[must_use]
+pub fn cadvisor_of(node: u64, pods: &[Pod], scrape: u64, now: i64) -> String {
+    let mut w = Writer::new(3 << 40 | node, scrape, 333);
+    for (name, kind) in CADVISOR {
+        let name = format!("container_{name}");
+        w.declare(&name, if name.ends_with("_total") { "counter" } else { "gauge" });
+        for pod in pods {
             // cAdvisor collects each container at its own time, every ten to fifteen seconds.
-            let behind = i64::try_from(mix(pod.uid.0) % 10_000).unwrap_or_default();
-            let id = (0..4).map(|part| format!("{:016x}", mix(pod.uid.1 ^ part))).collect::<String>();
-            let labels = format!(
-                "container=\"main\",id=\"/kubepods.slice/kubepods-pod{:016x}_{:016x}.slice/cri-containerd-{id}.scope\",\
-                 image=\"registry.example/team/app:v{}\",name=\"{id}\",namespace=\"{}\",pod=\"{}\"",
-                pod.uid.0,
-                pod.uid.1,
-                pod.uid.0 % 9,
-                pod.namespace,
-                pod.name
-            );
-            w.line(&name, &labels, value, &format!(" {}", now - behind));
+            let behind = i64::try_from(mix(pod.seed) % 10_000).unwrap_or_default();
+            let tail = format!(" {}", now - behind);
+            for cgroup in kind {
+                let value = w.value();
+                w.line(&name, &pod.fill(cgroup), value, &tail);
+            }
         }
     }
     w.text
 }
 
-struct Pod {
+/// A pod: what its names and identifiers are.
+pub struct Pod {
+    seed: u64,
+    number: u64,
     namespace: String,
+    app: String,
     name: String,
-    uid: (u64, u64),
+    uid: String,
+    /// The id of its container and of what holds its network, and the digest of the container's image.
+    ids: [String; 3],
 }
 
 impl Pod {
-    fn new(number: u64) -> Self {
-        let hash = mix(number);
-        let name =
-            format!("app-{}-{:09x}-{:05x}", number / 10, mix(number / 10) & 0xf_ffff_ffff, hash & 0xf_ffff);
-        Self { namespace: format!("team-{}", number % 13), name, uid: (hash, mix(hash)) }
-    }
-
-    fn kube(&self) -> String {
-        let (a, b) = self.uid;
+    /// The pod with this number, in its so manieth life: one that replaces it has other names.
+    #[must_use]
+    pub fn new(number: u64, life: u64) -> Self {
+        let seed = mix(number ^ life << 32);
+        let (a, b) = (seed, mix(seed));
+        let app = format!("app-{}-{:09x}", number / 10, mix(number / 10) & 0xf_ffff_ffff);
+        let name = format!("{app}-{:05x}", seed & 0xf_ffff);
         let uid = format!(
             "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
             a >> 32,
@@ -303,7 +267,53 @@ impl Pod {
             b >> 52,
             b & 0xffff_ffff_ffff
         );
-        format!("namespace=\"{}\",pod=\"{}\",uid=\"{uid}\"", self.namespace, self.name)
+        let hex = |seed: u64| (0..4).map(|n| format!("{:016x}", mix(seed ^ n << 40))).collect::<String>();
+        let ids = [hex(seed ^ 1 << 50), hex(seed ^ 2 << 50), hex(number / 10)];
+        Self { seed, number, namespace: format!("team-{}", number % 13), app, name, uid, ids }
+    }
+
+    /// The first pods on a node, none of them replaced yet.
+    #[must_use]
+    pub fn on(node: u64, count: u64) -> Vec<Self> {
+        (0..count).map(|place| Self::new(node + NODES * place, 0)).collect()
+    }
+
+    fn kube(&self) -> String {
+        format!("namespace=\"{}\",pod=\"{}\",uid=\"{}\"", self.namespace, self.name, self.uid)
+    }
+
+    /// Seconds since the Unix epoch.
+    fn made(&self) -> f64 {
+        f64::from(u32::try_from(self.seed >> 44).unwrap_or_default()) + 1_700_000_000.0
+    }
+
+    /// Writes what is asked for in `<>`.
+    fn fill(&self, labels: &str) -> String {
+        let mut filled = String::new();
+        for part in labels.split('<') {
+            let Some((name, rest)) = part.split_once('>') else {
+                filled.push_str(part);
+                continue;
+            };
+            let [container, sandbox, digest] = &self.ids;
+            let (number, node) = (self.number, self.number % NODES);
+            match name {
+                "node" => filled.push_str(&format!("node-{node}")),
+                "host" => filled.push_str(&format!("10.0.0.{node}")),
+                "ip" => filled.push_str(&format!("10.1.{node}.{}", self.seed % 250)),
+                "app" => filled.push_str(&self.app),
+                "namespace" => filled.push_str(&self.namespace),
+                "pod" => filled.push_str(&self.name),
+                "slice" => filled.push_str(&self.uid.replace('-', "_")),
+                "container" => filled.push_str(container),
+                "sandbox" => filled.push_str(sandbox),
+                "digest" => filled.push_str(digest),
+                "version" => filled.push_str(&format!("v{}", number / 10 % 9)),
+                name => unreachable!("nobody knows <{name}>"),
+            }
+            filled.push_str(rest);
+        }
+        filled
     }
 }
 
@@ -323,14 +333,17 @@ mod tests {
             assert_eq!(lines.len(), count);
             let average = body.len() / count;
             assert!(bytes.contains(&average), "{average} bytes per sample");
-            let series: BTreeSet<_> =
-                lines.iter().map(|line| line.rsplit_once('}').map_or(*line, |s| s.0)).collect();
+            let series: BTreeSet<_> = lines
+                .iter()
+                .map(|line| line.rsplit_once('}').map_or_else(|| line.split(' ').next().unwrap(), |s| s.0))
+                .collect();
             assert_eq!(series.len(), count, "a series comes twice");
         };
         check(&node(0, 0), NODE_SAMPLES, 74..79);
-        check(&kube_state(40, 0), 40 * KUBE_STATE_SAMPLES_PER_POD, 120..180);
+        check(&sized(0, 1_000, 0), 1_000, 60..82);
+        check(&kube_state(40, 0), 40 * KUBE_STATE_SAMPLES_PER_POD, 120..200);
         check(&dcgm(0, 8, 0), 8 * DCGM_SAMPLES_PER_GPU, 250..330);
-        check(&cadvisor(0, 40, 0, 1_800_000_000_000), 40 * CADVISOR_SAMPLES_PER_POD, 250..420);
+        check(&cadvisor(0, 40, 0, 1_800_000_000_000), 40 * CADVISOR_SAMPLES_PER_POD, 350..500);
     }
 
     #[test]

@@ -7,12 +7,15 @@
 pub mod agent;
 pub mod cedana;
 pub mod clock;
+pub mod cluster;
 pub mod exporter;
 pub mod exposition;
+mod families;
 pub mod generate;
 pub mod leases;
 pub mod ledger;
 pub mod objects;
 pub mod s3;
 pub mod server;
+pub mod vector;
 pub mod wait;

@@ -1,11 +1,19 @@
-//! Objects read back with the crates `parquet` and `arrow`: rows of plain Rust values and the metadata of the file.
+//! Objects read back, and made up, with the crates `parquet` and `arrow`: rows of plain Rust values and the metadata of the file.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
-use arrow::array::{Array, AsArray, DictionaryArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Float64Type, Int32Type, TimestampMillisecondType};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, DictionaryArray, Float64Array, MapBuilder, MapFieldNames, RecordBatch,
+    StringArray, StringBuilder, TimestampMillisecondArray,
+};
+use arrow::datatypes::{
+    DataType, Field, Float64Type, Int32Type, Schema, TimestampMillisecondType, UInt64Type,
+};
 use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// One sample of an object.
@@ -78,6 +86,25 @@ pub fn read(bytes: &Bytes) -> anyhow::Result<File> {
     })
 }
 
+/// Cluster, identity and count of each row of an object of Kubernetes events.
+///
+/// # Errors
+/// When it is no such object.
+pub fn read_events(bytes: &Bytes) -> anyhow::Result<Vec<(String, String, u64)>> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).context("not a Parquet file")?;
+    let mut rows = Vec::new();
+    for batch in builder.build()? {
+        let batch = batch?;
+        let column = |name: &str| batch.column_by_name(name).with_context(|| format!("no column {name}"));
+        let clusters = read_texts(column("cluster_id")?.as_ref())?;
+        let uids = read_texts(column("uid")?.as_ref())?;
+        let counts = column("count")?.as_primitive_opt::<UInt64Type>().context("count is no number")?;
+        let pairs = clusters.into_iter().zip(uids).zip(counts.values().iter());
+        rows.extend(pairs.map(|((cluster, uid), count)| (cluster, uid, *count)));
+    }
+    Ok(rows)
+}
+
 fn read_rows(batch: &RecordBatch, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let column = |name: &str| batch.column_by_name(name).with_context(|| format!("no column {name}"));
     let timestamps =
@@ -132,4 +159,47 @@ fn read_texts(array: &dyn Array) -> anyhow::Result<Vec<String>> {
         }
         other => anyhow::bail!("unexpected type {other}"),
     }
+}
+
+/// The columns for labels of an object that is made up.
+const PROMOTED: [&str; 8] = ["cluster_id", "job", "instance", "namespace", "pod", "container", "node", "uid"];
+
+/// An object with these rows, by a writer that has nothing in common with the agent's.
+///
+/// # Errors
+/// When the crates refuse it.
+pub fn write(rows: &[Row]) -> anyhow::Result<Bytes> {
+    let texts =
+        |of: &dyn Fn(&Row) -> String| Arc::new(rows.iter().map(of).map(Some).collect::<StringArray>());
+    let times: TimestampMillisecondArray = rows.iter().map(|row| row.timestamp).collect::<Vec<_>>().into();
+    let mut columns: Vec<(String, ArrayRef)> = vec![
+        ("timestamp".to_owned(), Arc::new(times.with_timezone("UTC"))),
+        ("metric".to_owned(), texts(&|row| row.metric.clone())),
+        ("type".to_owned(), texts(&|row| row.kind.clone())),
+    ];
+    for name in PROMOTED {
+        columns.push((name.to_owned(), texts(&|row| row.label(name).to_owned())));
+    }
+    let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
+    let mut labels = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+        .with_values_field(Field::new("value", DataType::Utf8, false));
+    for row in rows {
+        for (name, value) in row.labels.iter().filter(|(name, _)| !PROMOTED.contains(&name.as_str())) {
+            labels.keys().append_value(name);
+            labels.values().append_value(value);
+        }
+        labels.append(true)?;
+    }
+    columns.push(("labels".to_owned(), Arc::new(labels.finish())));
+    let values: Float64Array = rows.iter().map(|row| row.value).collect::<Vec<_>>().into();
+    columns.push(("value".to_owned(), Arc::new(values)));
+    let fields = columns.iter().map(|(name, array)| Field::new(name, array.data_type().clone(), false));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?;
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, None)?;
+    writer.write(&batch)?;
+    writer.close()?;
+    Ok(bytes.into())
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::problem::Path;
-use super::{Environment, Purpose, parse, reveal, yaml};
+use super::{Environment, Purpose, effective, parse, reveal, yaml};
 
 /// The variables that an input finds. Both values are nobody's to see.
 const VARIABLES: [(&str, &str); 5] = [
@@ -21,17 +21,18 @@ pub fn configuration(data: &[u8]) {
     let environment = Environment::from_pairs(VARIABLES);
     let secrets = secrets(text);
     for purpose in [Purpose::Run, Purpose::DryRun] {
-        let (shown, config) = match parse(text, &environment, purpose) {
-            Ok((config, warnings)) => {
+        let (shown, config): (Vec<String>, _) = match parse(text, &environment, purpose) {
+            Ok((config, warnings, reveal)) => {
                 assert!(config.pipeline.jobs(None).is_ok(), "taken, and yet it cannot be run");
-                (warnings, Some(config))
+                let effective = effective::print(&config, &reveal);
+                (warnings.iter().map(ToString::to_string).chain([effective]).collect(), Some(config))
             }
             Err(problems) => {
                 assert!(!problems.is_empty(), "refused without a word");
-                (problems, None)
+                (problems.iter().map(ToString::to_string).collect(), None)
             }
         };
-        let shown: String = shown.iter().map(|problem| format!("{problem}\n")).collect();
+        let shown = shown.join("\n");
         for (_, value) in VARIABLES.iter().filter(|(_, value)| value.starts_with("hush")) {
             assert!(text.contains(value) || !shown.contains(value), "a variable is shown: {shown}");
         }

@@ -5,6 +5,7 @@
 
 mod complaint;
 mod decode;
+mod effective;
 mod environment;
 mod expand;
 #[cfg(any(test, fuzzing))]
@@ -46,7 +47,8 @@ const KUBELET: &str =
 /// The whole configuration. Every section belongs to the stage that it configures.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Sections `global`, `scrape_configs`, `sharding`, `batch`, `parquet` and `limits`.
+    /// Sections `global`, `scrape_configs`, `host_metrics`, `kubernetes_events`, `sharding`, `batch`, `encoding`, `parquet`,
+    /// `vector_json` and `limits`.
     pub pipeline: pipeline::Config,
     /// Sections `spool`, `credentials` and `sink`.
     pub sinks: sinks::Config,
@@ -60,6 +62,16 @@ pub struct Config {
     pub internal_metrics: bool,
     /// The column `cluster_id`, empty if nobody says.
     pub cluster_id: String,
+}
+
+impl Config {
+    /// Whether this agent watches the Kubernetes events: of several that share the targets only the first does.
+    #[must_use]
+    pub fn watches_events(&self) -> bool {
+        let sharding = &self.pipeline.sharding;
+        let is_first = sharding.node.is_empty() && (sharding.total <= 1 || sharding.index == Some(0));
+        self.pipeline.kubernetes_events.enabled && is_first
+    }
 }
 
 /// `ingestion`: what is known of the queue table that reads the objects.
@@ -181,6 +193,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Where it came from.
     pub source: Source,
+    /// Every key with the value in force, as YAML; what is or may be secret is starred.
+    pub effective: String,
 }
 
 /// Loads the configuration.
@@ -193,11 +207,13 @@ pub fn load(source: Source, environment: &Environment, purpose: Purpose) -> Resu
         (Err(error), Source::File(path)) => return Err(Error::Read { path: path.clone(), source: error }),
         (Err(error), _) => return Err(Error::Read { path: PathBuf::new(), source: error }),
     };
-    let (mut config, warnings) = match parse(&text, environment, purpose) {
+    let (mut config, mut warnings, reveal) = match parse(&text, environment, purpose) {
         Ok(parsed) => parsed,
         Err(problems) => return Err(Error::Refused { origin: source, problems }),
     };
+    let left_out = leave_out_twin(&mut config.pipeline);
     if let Source::File(path) = &source {
+        warnings.extend(left_out);
         join_paths(&mut config, path.parent().unwrap_or_else(|| Path::new("")));
     }
     if source == Source::Kubernetes {
@@ -207,7 +223,8 @@ pub fn load(source: Source, environment: &Environment, purpose: Purpose) -> Resu
     if source == Source::Local {
         config.pipeline.scrape_configs.iter_mut().for_each(|job| job.optional = true);
     }
-    Ok(Loaded { config, warnings, source })
+    let effective = effective::print(&config, &reveal);
+    Ok(Loaded { config, warnings, source, effective })
 }
 
 /// Takes the files that the configuration reads secrets and certificates from to be relative to the configuration's own
@@ -216,6 +233,7 @@ fn join_paths(config: &mut Config, directory: &Path) {
     for job in &mut config.pipeline.scrape_configs {
         job.join_paths(directory);
     }
+    config.pipeline.kubernetes_events.join_paths(directory);
     if let Some(file) = &mut config.leader_election.kubeconfig_file {
         *file = directory.join(&*file);
     }
@@ -225,12 +243,12 @@ fn join_paths(config: &mut Config, directory: &Path) {
     }
 }
 
-/// From text to configuration, or everything that is wrong.
+/// From text to configuration, with what of it may be shown; or everything that is wrong.
 fn parse(
     text: &str,
     environment: &Environment,
     purpose: Purpose,
-) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+) -> Result<(Config, Vec<Problem>, reveal::Reveal), Vec<Problem>> {
     let mut problems = Vec::new();
     let mut tree = yaml::parse(text, &mut problems);
     if tree.is_null() {
@@ -265,7 +283,18 @@ fn parse(
     name_candidate(&mut config.leader_election, environment);
     name_writer(&mut config);
     let warnings = sections::warnings(&config, &reveal.variables);
-    Ok((config, warnings))
+    Ok((config, warnings, reveal))
+}
+
+/// Leaves out the job that would scrape what the agent reads itself, and says which.
+fn leave_out_twin(pipeline: &mut pipeline::Config) -> Option<Problem> {
+    let (host, jobs) = (&pipeline.host_metrics, &mut pipeline.scrape_configs);
+    let is_twin = |job: &pipeline::scrape::ScrapeConfig| host.enabled && job.job_name == host.job_name;
+    let position = jobs.iter().position(is_twin)?;
+    jobs.remove(position);
+    let text = "is left out, since host_metrics has the same name and says the same: delete the job, or give one of the two \
+                another job_name";
+    Some(Problem::new(&problem::Path::root("scrape_configs").index(position).key("job_name"), text))
 }
 
 /// Where this process runs, as the pod's specification says it.

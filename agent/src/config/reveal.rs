@@ -117,7 +117,7 @@ fn without(text: &str, value: &str, hidden: &str) -> String {
 }
 
 /// `text` without the user and password of an address in it, with or without a scheme.
-fn without_user(text: &str) -> String {
+pub(crate) fn without_user(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let ends_part = |c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '`' | ',');
     for part in text.split_inclusive(ends_part) {

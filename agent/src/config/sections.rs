@@ -15,14 +15,18 @@ use super::{Config, Ingestion, Purpose};
 use crate::{admin, lease};
 
 /// All sections, in the order of the data.
-pub(crate) const SECTIONS: [&str; 14] = [
+pub(crate) const SECTIONS: [&str; 18] = [
     "global",
     "scrape_configs",
+    "host_metrics",
+    "kubernetes_events",
     "sharding",
     "leader_election",
     "batch",
     "journal",
+    "encoding",
     "parquet",
+    "vector_json",
     "limits",
     "spool",
     "credentials",
@@ -66,11 +70,14 @@ pub(crate) fn keys() -> Keys {
     }
     keys.add::<pipeline::scrape::GlobalConfig>(&["global"]);
     keys.add::<pipeline::scrape::ScrapeConfig>(&["scrape_configs"]);
+    keys.add::<pipeline::host::Config>(&["host_metrics"]);
+    keys.add::<pipeline::kube_events::Config>(&["kubernetes_events"]);
     keys.add::<pipeline::scrape::Sharding>(&["sharding"]);
     keys.add::<lease::Config>(&["leader_election"]);
     keys.add::<pipeline::batch::Config>(&["batch"]);
     keys.add::<pipeline::journal::Config>(&["journal"]);
     keys.add::<pipeline::encode::Config>(&["parquet"]);
+    keys.add::<pipeline::encode::vector::Config>(&["vector_json"]);
     keys.add::<pipeline::Limits>(&["limits"]);
     keys.add::<sinks::spool::Config>(&["spool"]);
     keys.add::<sinks::credentials::Config>(&["credentials"]);
@@ -152,12 +159,16 @@ pub(crate) fn read(tree: &mut Map<String, Value>, decoder: &mut Decoder<'_>, pur
         pipeline: pipeline::Config {
             global,
             scrape_configs: Vec::new(),
+            host_metrics: section(tree, decoder, "host_metrics"),
             sharding: section(tree, decoder, "sharding"),
             own_labels: BTreeMap::new(),
             batch: section(tree, decoder, "batch"),
             journal: section(tree, decoder, "journal"),
+            encoding: section(tree, decoder, "encoding"),
             parquet: section(tree, decoder, "parquet"),
+            vector_json: section(tree, decoder, "vector_json"),
             limits: section(tree, decoder, "limits"),
+            kubernetes_events: section(tree, decoder, "kubernetes_events"),
         },
         sinks: sinks::Config {
             spool: section(tree, decoder, "spool"),
@@ -247,6 +258,9 @@ fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpo
         let position = jobs.get(i).map_or(i, |(position, _)| *position);
         say(Path::root("scrape_configs").index(position), vec![("job_name".to_owned(), text)]);
     }
+    say(Path::root("host_metrics"), config.pipeline.host_metrics.check());
+    say(Path::root("host_metrics"), config.pipeline.host_section().check(&config.pipeline.global));
+    say(Path::root("kubernetes_events"), config.pipeline.kubernetes_events.check());
     say(Path::root("sharding"), config.pipeline.sharding.check());
     say(Path::root("ingestion"), several_writers(config));
     say(Path::root("leader_election"), config.leader_election.check());
@@ -254,6 +268,7 @@ fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpo
     say(Path::root("batch"), config.pipeline.batch.check());
     say(Path::root("journal"), config.pipeline.journal.check());
     say(Path::root("parquet"), config.pipeline.parquet.check());
+    say(Path::root("vector_json"), config.pipeline.vector_json.check());
     say(Path::root("limits"), config.pipeline.limits.check());
     say(Path::default(), config.sinks.check());
 }
@@ -297,7 +312,13 @@ pub(crate) fn warnings(config: &Config, from_environment: &[(Path, &'static str)
         let text = "a secret stands in the configuration itself: name a file by auth_token_file instead";
         warnings.push(Problem::new(&token, text));
     }
-    if config.pipeline.scrape_configs.is_empty() && !config.internal_metrics {
+    if config.pipeline.kubernetes_events.enabled && !config.pipeline.sharding.node.is_empty() {
+        let text = "is true, and sharding by node knows no first agent, so that none watches: run one more with this \
+                    section and no jobs, or shard by number";
+        warnings.push(Problem::new(&Path::root("kubernetes_events").key("enabled"), text));
+    }
+    let is_idle = config.pipeline.scrape_configs.is_empty() && !config.pipeline.host_metrics.enabled;
+    if is_idle && !config.internal_metrics && !config.watches_events() {
         let text = "there is nothing to scrape: add a job";
         warnings.push(Problem::new(&Path::root("scrape_configs"), text));
     }

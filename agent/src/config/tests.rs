@@ -48,7 +48,7 @@ fn bad_files_are_refused_with_every_problem() {
 fn good_files_are_taken() {
     for path in files(".good.yaml") {
         let text = fs::read_to_string(&path).unwrap();
-        let (config, warnings) = parse(&text, &environment(), Purpose::Run)
+        let (config, warnings, _) = parse(&text, &environment(), Purpose::Run)
             .unwrap_or_else(|problems| panic!("{}: {}", path.display(), report(&Source::Local, &problems)));
         let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#? ")).collect();
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
@@ -62,14 +62,14 @@ fn good_files_are_taken() {
 fn what_is_built_in_is_sound() {
     let check = |text: &str, variables: &[(&str, &str)]| {
         let environment = Environment::from_pairs(variables.iter().copied());
-        let (config, warnings) = parse(text, &environment, Purpose::Run)
+        let (config, warnings, _) = parse(text, &environment, Purpose::Run)
             .unwrap_or_else(|p| panic!("{}", report(&Source::Local, &p)));
         assert_eq!(warnings, []);
         config
     };
     let local = check(LOCAL, &[]);
-    assert_eq!(local.pipeline.scrape_configs.len(), 4);
-    assert!(local.internal_metrics && local.sinks.sink.file.is_some());
+    assert_eq!(local.pipeline.scrape_configs.len(), 3);
+    assert!(local.pipeline.host_metrics.enabled && local.internal_metrics && local.sinks.sink.file.is_some());
     let cluster = check(KUBERNETES, &[("CEDANA_AUTH_TOKEN", "t"), ("CLUSTER_ID", "c-1")]);
     assert_eq!((cluster.cluster_id.as_str(), cluster.server.listen.port()), ("c-1", 9598));
     assert!(cluster.sinks.credentials.cedana.is_some_and(|cedana| cedana.auth_token.is_some()));
@@ -80,14 +80,18 @@ fn what_is_built_in_is_sound() {
 
 #[test]
 fn the_complete_file_says_what_the_defaults_are() {
-    let (config, warnings) = parse(DEFAULT, &Environment::default(), Purpose::Run)
+    let (config, warnings, _) = parse(DEFAULT, &Environment::default(), Purpose::Run)
         .unwrap_or_else(|problems| panic!("{}", report(&Source::Local, &problems)));
     assert_eq!(warnings, []);
     assert_eq!(config.pipeline.batch, pipeline::batch::Config::default());
+    assert_eq!(config.pipeline.encoding, pipeline::encode::Encoding::default());
     assert_eq!(config.pipeline.parquet, pipeline::encode::Config::default());
+    assert_eq!(config.pipeline.vector_json, pipeline::encode::vector::Config::default());
     assert_eq!(config.pipeline.limits, pipeline::Limits::default());
+    assert_eq!(config.pipeline.host_metrics, pipeline::host::Config::default());
     assert_eq!(config.server, admin::Config::default());
     assert_eq!(config.leader_election, lease::Config::default());
+    assert_eq!(config.pipeline.kubernetes_events, pipeline::kube_events::Config::default());
     assert_eq!(format!("{:?}", config.sinks.spool), format!("{:?}", sinks::spool::Config::default()));
     let global = pipeline::scrape::GlobalConfig {
         // What is the default, written out.
@@ -151,7 +155,7 @@ fn the_environment_stands_in() {
     let check = |text: &str, variables: &[(&str, &str)], expected: Result<&str, &str>| {
         let environment = Environment::from_pairs(variables.iter().copied());
         match (parse(text, &environment, Purpose::Run), expected) {
-            (Ok((config, _)), Ok(expected)) => {
+            (Ok((config, _, _)), Ok(expected)) => {
                 let cedana = config.sinks.credentials.cedana.unwrap();
                 let s3 = config.sinks.sink.s3.unwrap();
                 let interval = cedana.refresh_interval;
@@ -280,12 +284,66 @@ fn files_are_relative_to_the_configuration() {
 }
 
 #[test]
+fn the_host_is_read_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("agent.yaml");
+    let check = |text: &str, expected: &[&str], warning: Option<&str>| {
+        fs::write(&file, format!("{text}\nsink: {{file: {{dir: x}}}}\n")).unwrap();
+        let environment = Environment::from_pairs([("NODE_NAME", "n1")]);
+        let loaded = load(Source::File(file.clone()), &environment, Purpose::Run).unwrap();
+        let jobs = loaded.config.pipeline.jobs(None).unwrap();
+        assert_eq!(jobs.iter().map(|job| job.job.name.as_str()).collect::<Vec<_>>(), expected, "{text}");
+        let paths: Vec<_> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
+        assert_eq!(paths, Vec::from_iter(warning), "{text}");
+        jobs.into_iter().next_back().unwrap()
+    };
+    let jobs = "scrape_configs: [{job_name: a}, {job_name: node-exporter}]";
+    check(jobs, &["a", "node-exporter"], None);
+    let both = format!("{jobs}\nhost_metrics: {{enabled: true}}");
+    let job = check(&both, &["a", "node-exporter"], Some("scrape_configs[1].job_name"));
+    let labels = &job.static_groups[0].labels;
+    assert_eq!((labels.value("instance"), labels.value("node")), ("n1", "n1"));
+    let other = format!("{jobs}\nhost_metrics: {{enabled: true, job_name: host}}");
+    check(&other, &["a", "node-exporter", "host"], None);
+    // The built-in one has the job for those who do not read the host, and says nothing of it.
+    let cluster = [("HOST_METRICS", "true"), ("CEDANA_AUTH_TOKEN", "t"), ("CLUSTER_ID", "c")];
+    let loaded = load(Source::Kubernetes, &Environment::from_pairs(cluster), Purpose::Run).unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.config.pipeline.host_metrics.procfs, Path::new("/host/proc"));
+    let jobs = loaded.config.pipeline.jobs(None).unwrap();
+    assert_eq!(jobs.iter().filter(|job| job.job.name == "node-exporter").count(), 1);
+}
+
+#[test]
+fn a_host_that_cannot_be_read_is_refused() {
+    let check = |section: &str, expected: &[&str]| {
+        let text = format!("sink: {{file: {{dir: x}}}}\nhost_metrics: {{enabled: true, {section}}}");
+        let problems = match parse(&text, &Environment::default(), Purpose::Run) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.into_iter().map(|problem| problem.path).collect(),
+        };
+        assert_eq!(problems, expected, "{section}");
+    };
+    check("", &[]);
+    check("job_name: ''", &["host_metrics.job_name"]);
+    check("scrape_interval: 5s, scrape_timeout: 6s", &["host_metrics.scrape_timeout"]);
+    check("collectors: [cpu, wifi]", &["host_metrics.collectors[1]"]);
+    check("netstat: {fields: '['}", &["host_metrics.netstat.fields"]);
+    check(
+        "metric_relabel_configs: [{action: drop, regex: '('}]",
+        &["host_metrics.metric_relabel_configs[0].regex"],
+    );
+    check("procfs: host/proc", &["host_metrics.procfs"]);
+    check("wifi: {}", &["host_metrics.wifi"]);
+}
+
+#[test]
 fn a_shard_takes_its_number_from_its_pod() {
     let check = |text: &str, pod: &str, expected: Option<u32>| {
         let environment =
             Environment::from_pairs([("POD_NAME", pod), ("CEDANA_AUTH_TOKEN", "t"), ("CLUSTER_ID", "c")]);
         let text = format!("{text}\ningestion: partitioned");
-        let (config, _) = parse(&text, &environment, Purpose::Run)
+        let (config, _, _) = parse(&text, &environment, Purpose::Run)
             .unwrap_or_else(|p| panic!("{}", report(&Source::Local, &p)));
         assert_eq!(config.pipeline.sharding.index, expected);
         let writer = config.sinks.sink.s3.unwrap().writer;
@@ -314,6 +372,9 @@ fn several_writers_need_a_table_that_knows_them() {
     check("sharding: {total: 2, index: 2}\ningestion: partitioned", &["sharding.index"]);
     check("sharding: {total: 2}\ningestion: partitioned", &["sharding.index"]);
     check("ingestion: partition", &["ingestion"]);
+    check("encoding: vector_json\nvector_json: {compression: gzip, max_bytes: 5MiB}", &[]);
+    check("encoding: vector\nvector_json: {compression: zstd}", &["encoding", "vector_json.compression"]);
+    check("vector_json: {max_bytes: 1KiB}", &["vector_json.max_bytes"]);
     check("sharding: {total: 2, index: 0}\nsink: {file: {dir: x}}", &[]);
 }
 
@@ -321,7 +382,8 @@ fn several_writers_need_a_table_that_knows_them() {
 fn agents_take_turns_or_share_the_targets() {
     let file = |text: &str| format!("{text}\nsink: {{file: {{dir: x}}}}\nscrape_configs: []\n");
     let environment = Environment::from_pairs([("POD_NAME", "agent-5"), ("POD_NAMESPACE", "monitoring")]);
-    let (config, _) = parse(&file("leader_election: {enabled: true}"), &environment, Purpose::Run).unwrap();
+    let (config, _, _) =
+        parse(&file("leader_election: {enabled: true}"), &environment, Purpose::Run).unwrap();
     assert_eq!(config.leader_election.identity("w"), "agent-5_w");
     assert_eq!(config.leader_election.lease_namespace.as_deref(), Some("monitoring"));
     let both =

@@ -23,6 +23,9 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     };
     let mut needed = [found.permissions, of_kubelets(config)].concat();
     needed.extend(of_lease(config).await);
+    if config.watches_events() {
+        needed.extend(pipeline::kube_events::permissions(&config.pipeline.kubernetes_events));
+    }
     let mut findings = permissions(needed).await;
     findings.extend(found.jobs.iter().map(|job| targets(job)));
     findings

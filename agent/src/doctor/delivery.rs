@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use pipeline::encode::Encoding;
 use sinks::{Below, Probe, Written};
 
 use super::Finding;
@@ -17,6 +18,11 @@ const CLOCK_MAX: f64 = 300.0;
 const TABLE: &str = "before the first upload look at the table that reads this prefix, by SHOW CREATE TABLE: a glob that takes \
                      in everything (**) would feed Parquet to the parser of another format. */*.parquet takes these objects \
                      alone; sink.s3.prefix_suffix (S3_PREFIX_SUFFIX) puts them below a prefix of their own";
+
+/// The same where objects are as Vector wrote them.
+const OLD_TABLE: &str = "before the first upload look at the table that reads Vector's objects, by SHOW CREATE TABLE: its glob \
+                         has to take in */*.log (*/*.log.gz with vector_json.compression: gzip), and Vector must not write \
+                         below the prefix any more";
 
 /// Asks the servers, or says why that cannot be done.
 pub(super) async fn examine(config: &Config) -> Result<Probe, String> {
@@ -113,11 +119,15 @@ fn below(below: Result<Below, String>) -> Finding {
 }
 
 fn table(config: &Config) -> Finding {
+    let text = match config.pipeline.encoding {
+        Encoding::Parquet => TABLE,
+        Encoding::VectorJson => OLD_TABLE,
+    };
     match config.ingestion {
-        Ingestion::Plain => Finding::note("table", TABLE),
+        Ingestion::Plain => Finding::note("table", text),
         Ingestion::Partitioned => Finding::note(
             "table",
-            format!("{TABLE}. It must keep one pointer per writer: `agent schema` prints its settings"),
+            format!("{text}. It must keep one pointer per writer: `agent schema` prints its settings"),
         ),
     }
 }
@@ -198,5 +208,8 @@ mod tests {
         assert!(
             found[0].text.contains("SHOW CREATE TABLE") && found[0].text.contains("one pointer per writer")
         );
+        let none = Probe { credentials: None, place: None, clock_offset: None, below: None, write: None };
+        let found = findings(&config(&format!("{S3}\nencoding: vector_json")), Ok(none));
+        assert!(found[0].text.contains("*/*.log"), "{found:?}");
     }
 }

@@ -4,7 +4,6 @@
 //! its last targets and is said, counted and tried again. Never relabels and never connects to a target.
 
 mod config;
-mod delay;
 mod dns;
 mod file;
 mod follow;

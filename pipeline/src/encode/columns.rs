@@ -1,131 +1,138 @@
-//! The text columns of a batch: one dictionary each, and one key per run of rows.
+//! The text columns of a batch: one dictionary each, and keys into it as runs of rows.
 //!
-//! Takes rows in order, gives keys; an entity's runs stand together, so that most texts equal the one before and need
-//! no hash. While the same series follow each other as in the last batch, which is nearly always, the columns of the
-//! last batch are the columns of this one.
+//! Takes rows in order, gives keys. Texts are numbers already, so that a dictionary is an array and nothing is hashed; an
+//! entity's runs stand together, so that most texts equal the one before.
 
-use std::collections::HashMap;
-
+use super::layout::Layouts;
 use super::order::Rows;
-use crate::model::labels::METRIC_NAME;
-use crate::model::sample::{SeriesId, SeriesTable};
+use crate::model::sample::MetricType;
+use crate::model::texts::Text;
 use crate::schema::Schema;
 
-/// A dictionary of texts in order of first use, and keys into it.
-#[derive(Debug, Default)]
-pub(super) struct Texts {
-    pub(super) values: Vec<Box<str>>,
-    pub(super) keys: Vec<u32>,
+/// What a column holds: a text of the table, or one that is known beforehand.
+pub(super) trait Word: Copy + PartialEq {
+    /// Its place in the array of keys.
+    fn place(self) -> usize;
+}
+
+impl Word for Text {
+    fn place(self) -> usize {
+        self.number()
+    }
+}
+
+impl Word for MetricType {
+    fn place(self) -> usize {
+        usize::from(self.code())
+    }
+}
+
+/// A dictionary in order of first use.
+#[derive(Debug)]
+pub(super) struct Dictionary<W> {
+    pub(super) words: Vec<W>,
+    /// By the word's place: its key and one; 0 for none. Zeroed memory takes no room until it is used.
+    keys: Vec<u32>,
+}
+
+impl<W: Word> Dictionary<W> {
+    fn new(places: usize) -> Self {
+        Self { words: Vec::new(), keys: vec![0; places] }
+    }
+
+    fn key(&mut self, word: W) -> u32 {
+        let next = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
+        let Some(key) = self.keys.get_mut(word.place()) else { return 0 };
+        if *key == 0 {
+            *key = next + 1;
+            self.words.push(word);
+        }
+        *key - 1
+    }
+}
+
+/// A column that says one text for each row.
+#[derive(Debug)]
+pub(super) struct Column<W> {
+    pub(super) dictionary: Dictionary<W>,
+    /// Keys, and for how many rows each.
+    pub(super) runs: Vec<(u32, u32)>,
+    last: Option<W>,
+}
+
+impl<W: Word> Column<W> {
+    fn new(places: usize) -> Self {
+        Self { dictionary: Dictionary::new(places), runs: Vec::new(), last: None }
+    }
+
+    fn push(&mut self, word: W, rows: u32) {
+        match self.runs.last_mut().filter(|_| self.last == Some(word)) {
+            Some((_, count)) => *count += rows,
+            None => {
+                self.runs.push((self.dictionary.key(word), rows));
+                self.last = Some(word);
+            }
+        }
+    }
 }
 
 /// All text columns of a batch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Columns {
-    pub(super) metric: Texts,
-    pub(super) metric_type: Texts,
-    pub(super) promoted: Vec<Texts>,
-    /// Map entries of all runs, one after another.
-    pub(super) map_keys: Texts,
-    pub(super) map_values: Texts,
-    /// How many map entries each run has.
-    pub(super) map_lengths: Vec<u32>,
+    pub(super) metric: Column<Text>,
+    pub(super) metric_type: Column<MetricType>,
+    pub(super) promoted: Vec<Column<Text>>,
+    pub(super) map: Map,
 }
 
-/// The columns of the last batch.
-#[derive(Debug, Default)]
-pub(super) struct Cache {
-    series: Vec<SeriesId>,
-    columns: Columns,
-}
-
-impl Cache {
-    /// The columns of these rows.
-    pub(super) fn of(&mut self, rows: &Rows, table: &SeriesTable, schema: &Schema) -> &Columns {
-        if self.series != rows.series || self.series.is_empty() {
-            self.columns = Columns::new(rows, table, schema);
-            self.series.clone_from(&rows.series);
-        }
-        &self.columns
-    }
-
-    /// Forgets them, because ids are about to be given to other series.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
-
-/// Texts while they are collected.
-#[derive(Default)]
-struct Collecting<'a> {
-    values: Vec<&'a str>,
-    keys: Vec<u32>,
-    index: HashMap<&'a str, u32>,
-    last: Option<(&'a str, u32)>,
-}
-
-impl<'a> Collecting<'a> {
-    fn push(&mut self, text: &'a str) {
-        let key = match self.last {
-            Some((last, key)) if last == text => key,
-            _ => *self.index.entry(text).or_insert_with(|| {
-                self.values.push(text);
-                u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX)
-            }),
-        };
-        self.last = Some((text, key));
-        self.keys.push(key);
-    }
-
-    fn done(mut self) -> Texts {
-        self.keys.shrink_to_fit();
-        Texts { values: self.values.into_iter().map(Box::from).collect(), keys: self.keys }
-    }
+/// The labels that have no column of their own.
+#[derive(Debug)]
+pub(super) struct Map {
+    pub(super) names: Dictionary<Text>,
+    pub(super) values: Dictionary<Text>,
+    /// Entries of all runs, one after another: the keys of name and value.
+    pub(super) name_keys: Vec<u32>,
+    pub(super) value_keys: Vec<u32>,
+    /// Of each run: its entries and its rows.
+    pub(super) runs: Vec<(u32, u32)>,
 }
 
 impl Columns {
-    pub(super) fn new(rows: &Rows, table: &SeriesTable, schema: &Schema) -> Self {
-        let mut metric = Collecting::default();
-        let mut metric_type = Collecting::default();
-        let mut columns: Vec<_> = schema.promoted.iter().map(|_| Collecting::default()).collect();
-        let (mut map_keys, mut map_values) = (Collecting::default(), Collecting::default());
-        let mut map_lengths = Vec::with_capacity(rows.series.len());
-        // Promoted labels by name, so that one walk along a series' sorted labels finds them all.
-        let mut by_name: Vec<(&str, usize)> =
-            schema.promoted.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
-        by_name.sort_unstable();
-        let mut promoted = vec![""; by_name.len()];
-        for series in rows.series.iter().filter_map(|id| table.get(*id)) {
-            promoted.fill("");
-            let mut wanted = by_name.iter().peekable();
-            let (mut name_of_metric, mut entries) = ("", 0);
-            for (name, value) in series.labels.iter() {
-                while wanted.next_if(|(promoted, _)| *promoted < name).is_some() {}
-                if let Some((_, column)) = wanted.next_if(|(promoted, _)| *promoted == name) {
-                    if let Some(place) = promoted.get_mut(*column) {
-                        *place = value;
-                    }
-                } else if name == METRIC_NAME {
-                    name_of_metric = value;
-                } else {
-                    map_keys.push(name);
-                    map_values.push(value);
-                    entries += 1;
-                }
+    pub(super) fn new(rows: &Rows, layouts: &Layouts<'_>, schema: &Schema) -> Self {
+        let texts = layouts.table().texts();
+        let entries = rows.series.iter().filter_map(|id| Some(layouts.get(*id)?.1.map.len())).sum();
+        let mut columns = Self {
+            metric: Column::new(texts),
+            metric_type: Column::new(usize::from(u8::MAX)),
+            promoted: schema.promoted.iter().map(|_| Column::new(texts)).collect(),
+            map: Map {
+                names: Dictionary::new(texts),
+                values: Dictionary::new(texts),
+                name_keys: Vec::with_capacity(entries),
+                value_keys: Vec::with_capacity(entries),
+                runs: Vec::with_capacity(rows.series.len()),
+            },
+        };
+        let Self { metric, metric_type, promoted, map } = &mut columns;
+        for (id, length) in rows.series.iter().zip(rows.lengths()) {
+            let (Some((series, layout)), Ok(length)) = (layouts.get(*id), u32::try_from(length)) else {
+                continue;
+            };
+            let values = series.values();
+            let value = |place: Option<usize>| {
+                place.and_then(|place| values.get(place)).copied().unwrap_or(Text::EMPTY)
+            };
+            metric.push(value(layout.metric), length);
+            metric_type.push(layout.metric_type, length);
+            for (column, place) in promoted.iter_mut().zip(&layout.promoted) {
+                column.push(value(*place), length);
             }
-            metric.push(name_of_metric);
-            metric_type.push(series.metric_type.as_str());
-            for (texts, text) in columns.iter_mut().zip(&promoted) {
-                texts.push(text);
+            for (name, place) in &layout.map {
+                map.name_keys.push(map.names.key(*name));
+                map.value_keys.push(map.values.key(value(Some(*place))));
             }
-            map_lengths.push(entries);
+            map.runs.push((u32::try_from(layout.map.len()).unwrap_or(u32::MAX), length));
         }
-        Self {
-            metric: metric.done(),
-            metric_type: metric_type.done(),
-            promoted: columns.into_iter().map(Collecting::done).collect(),
-            map_keys: map_keys.done(),
-            map_values: map_values.done(),
-            map_lengths,
-        }
+        columns
     }
 }

@@ -4,8 +4,8 @@
 //! `count << 1` and the value in whole bytes, or `groups << 1 | 1` and groups of eight values packed from the least
 //! significant bit. Takes runs rather than values, because that is what sorted rows are.
 
-/// Groups in one packed run at most, so that its header stays one byte and can be written afterwards.
-const GROUPS_MAX: u8 = 63;
+/// Values in one packed run at most: 63 groups, so that its header stays one byte and can be written afterwards.
+const PACKED_MAX: usize = 63 * 8;
 
 /// Writes one sequence of values of `width` bits.
 #[derive(Debug)]
@@ -14,11 +14,10 @@ pub(super) struct Hybrid<'a> {
     width: u32,
     /// Equal values not written yet.
     run: (u32, usize),
-    /// Values of an incomplete group.
-    group: [u32; 8],
-    filled: usize,
-    /// Where the header of the open packed run stands, and its groups so far.
-    packed: Option<(usize, u8)>,
+    /// Where the header of the open packed run stands, and how many values it holds so far.
+    packed: Option<(usize, usize)>,
+    /// Bits of the packed run that are not written yet, and how many they are.
+    bits: (u64, u32),
 }
 
 /// Bits that the largest value needs.
@@ -28,7 +27,7 @@ pub(super) fn width(largest: u32) -> u32 {
 
 impl<'a> Hybrid<'a> {
     pub(super) fn new(out: &'a mut Vec<u8>, width: u32) -> Self {
-        Self { out, width, run: (0, 0), group: [0; 8], filled: 0, packed: None }
+        Self { out, width, run: (0, 0), packed: None, bits: (0, 0) }
     }
 
     /// Adds `count` times `value`.
@@ -42,65 +41,90 @@ impl<'a> Hybrid<'a> {
         }
     }
 
+    /// Adds `count` times a sequence of values.
+    pub(super) fn repeat(&mut self, values: &[u32], count: usize) {
+        if let [value] = values {
+            return self.push(*value, count);
+        }
+        let (width, length) = (self.width, values.len());
+        let all_bits = u32::try_from(length).map_or(u32::MAX, |length| length.saturating_mul(width));
+        if all_bits > u64::BITS || length > PACKED_MAX {
+            (0..count).flat_map(|_| values).for_each(|value| self.push(*value, 1));
+            return;
+        }
+        self.write_run();
+        let pattern = values.iter().rev().fold(0, |bits, value| bits << width | u64::from(*value));
+        for _ in 0..count {
+            match &mut self.packed {
+                Some((_, held)) if *held + length <= PACKED_MAX => {
+                    *held += length;
+                    self.write_bits(pattern, all_bits);
+                }
+                _ => values.iter().for_each(|value| self.literal(*value)),
+            }
+        }
+    }
+
     /// Writes what is left. The last group is filled up with zeros, which the page's number of values tells apart.
     pub(super) fn finish(mut self) {
         self.write_run();
-        if self.filled > 0 {
-            let rest = 8 - self.filled;
-            self.literals(0, rest);
+        while self.in_group() > 0 {
+            self.literal(0);
         }
+        self.end_packed();
+    }
+
+    /// Values in the last group of the packed run, if it is not full.
+    fn in_group(&self) -> usize {
+        self.packed.map_or(0, |(_, held)| held % 8)
     }
 
     fn write_run(&mut self) {
         let (value, mut count) = std::mem::take(&mut self.run);
-        if self.filled > 0 {
-            let taken = count.min(8 - self.filled);
-            self.literals(value, taken);
-            count -= taken;
+        while count > 0 && (count < 8 || self.in_group() > 0) {
+            self.literal(value);
+            count -= 1;
         }
-        if count >= 8 {
-            self.packed = None;
+        if count > 0 {
+            self.end_packed();
             self.varint((count as u64) << 1);
             let bytes = value.to_le_bytes();
             self.out.extend_from_slice(bytes.get(..self.width.div_ceil(8) as usize).unwrap_or(&bytes));
-        } else {
-            self.literals(value, count);
         }
     }
 
-    /// Adds values to the open group; never more than fit.
-    fn literals(&mut self, value: u32, count: usize) {
-        let end = self.filled + count;
-        self.group.iter_mut().take(end).skip(self.filled).for_each(|place| *place = value);
-        self.filled = end;
-        if self.filled == 8 {
-            self.filled = 0;
-            self.pack();
+    /// Adds one value to the packed run.
+    fn literal(&mut self, value: u32) {
+        if self.packed.is_none_or(|(_, held)| held == PACKED_MAX) {
+            self.end_packed();
+            self.packed = Some((self.out.len(), 0));
+            self.out.push(0);
+        }
+        if let Some((_, held)) = &mut self.packed {
+            *held += 1;
+        }
+        self.write_bits(u64::from(value), self.width);
+    }
+
+    /// Adds up to 64 bits.
+    #[inline]
+    fn write_bits(&mut self, more: u64, count: u32) {
+        let (bits, held) = self.bits;
+        let (bits, all) = (bits | more << held, held + count);
+        self.bits = (bits, all);
+        if all >= u64::BITS {
+            self.out.extend_from_slice(&bits.to_le_bytes());
+            self.bits = (more.checked_shr(u64::BITS - held).unwrap_or_default(), all - u64::BITS);
         }
     }
 
-    fn pack(&mut self) {
-        match &mut self.packed {
-            Some((_, groups)) if *groups < GROUPS_MAX => *groups += 1,
-            packed => {
-                *packed = Some((self.out.len(), 1));
-                self.out.push(0);
-            }
-        }
-        if let Some((header, groups)) = self.packed
-            && let Some(byte) = self.out.get_mut(header)
-        {
-            *byte = groups << 1 | 1;
-        }
-        let (mut bits, mut held) = (0_u64, 0);
-        for value in self.group {
-            bits |= u64::from(value) << held;
-            held += self.width;
-            while held >= 8 {
-                self.out.push(bits.to_le_bytes()[0]);
-                bits >>= 8;
-                held -= 8;
-            }
+    /// Ends the packed run. Its groups are full, and so its bits are whole bytes.
+    fn end_packed(&mut self) {
+        let Some((header, held)) = self.packed.take() else { return };
+        let (bits, left) = std::mem::take(&mut self.bits);
+        self.out.extend_from_slice(bits.to_le_bytes().get(..left.div_ceil(8) as usize).unwrap_or_default());
+        if let Some(byte) = self.out.get_mut(header) {
+            *byte = u8::try_from(held.div_ceil(8) << 1 | 1).unwrap_or(u8::MAX);
         }
     }
 
@@ -171,6 +195,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn repeated_sequences_come_back(
+            width in 0_u32..=20,
+            sequences in prop::collection::vec((prop::collection::vec(any::<u32>(), 0..9), 1_usize..300), 0..20),
+        ) {
+            let (mut out, mut values) = (Vec::new(), Vec::new());
+            let mut hybrid = Hybrid::new(&mut out, width);
+            for (sequence, count) in sequences {
+                let sequence: Vec<_> = sequence.into_iter().map(|v| v & ((1 << width) - 1)).collect();
+                hybrid.repeat(&sequence, count);
+                values.extend(sequence.repeat(count));
+            }
+            hybrid.finish();
+            prop_assert_eq!(decode(&out, width, values.len()), values);
+        }
+
         #[test]
         fn any_runs_come_back(
             width in 1_u32..=20,

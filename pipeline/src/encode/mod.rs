@@ -1,181 +1,177 @@
-//! From a batch to the bytes of a Parquet file: rows sorted series by series, deterministic.
+//! From a batch to the bytes of objects, in one of the encodings; deterministic.
+//!
+//! Takes the open batch and the numbers that its objects may have, gives objects one after the other, so that no two of them
+//! need to be held.
 
 mod columns;
 mod compress;
 mod hybrid;
+mod layout;
 #[cfg(test)]
 mod oracle;
 mod order;
 mod pages;
+mod parquet_file;
+pub mod vector;
 
-use bytes::Bytes;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::{Metrics, reason};
+use crate::model::batch::Batch;
 use crate::model::object::Object;
-use crate::model::sample::{Batch, SeriesId, SeriesTable};
-use crate::schema::Schema;
-use compress::Compressor;
-use order::Order;
+use crate::model::series::{SeriesId, SeriesTable};
+#[cfg(test)]
+pub(crate) use parquet_file::tests;
+pub use parquet_file::{Compression, Config};
+use parquet_file::{File, ParquetEncoder};
+use vector::VectorEncoder;
 
-/// How objects are written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Labels that become columns, besides the fixed ones. The table has to have the column first: see `agent schema`.
-    pub promote: Vec<String>,
-    /// Compression of every column.
-    pub compression: Compression,
-}
-
-/// Compression of the pages.
+/// `encoding`: what objects are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Zstandard, level 1; snappy and lz4 cost 53-73 % more bytes.
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Parquet files, by the section `parquet`.
     #[default]
-    Zstd,
-    /// LZ4 (raw block), for readers without zstd.
-    Lz4,
-    /// Snappy, for readers without zstd.
-    Snappy,
-    /// None, to look at a file with bare eyes.
-    None,
+    Parquet,
+    /// What Vector 0.58 wrote, by the section `vector_json`.
+    VectorJson,
 }
 
-impl Config {
-    /// Problems of the section: path below it, what is wrong and the remedy.
-    #[must_use]
-    pub fn check(&self) -> Vec<(String, String)> {
-        let problems = Schema::new(&self.promote).err().unwrap_or_default();
-        problems.into_iter().map(|(i, text)| (format!("promote[{i}]"), text)).collect()
-    }
+/// The numbers that the objects of a batch may have, both ends included. The last of its objects has the last number, which
+/// is the batch's own; so that whoever keeps the batch until that number has come, keeps it until all have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    /// Samples left out as duplicates across targets.
+    pub(crate) duplicates: u64,
+    /// Bytes by which the next batch is estimated: what its objects hold, before a compression of the whole.
+    pub(crate) bytes: usize,
 }
 
 /// Turns batches into objects.
 #[derive(Debug)]
-pub struct Encoder {
-    schema: Schema,
-    compressor: Compressor,
-    /// Goes into the metadata of every file.
-    writer: String,
-    cluster_id: String,
-    order: Order,
-    columns: columns::Cache,
-}
+pub struct Encoder(Kind);
 
-/// What became of a batch.
 #[derive(Debug)]
-pub(crate) struct Encoded {
-    pub(crate) object: Object,
-    /// Samples left out as duplicates across targets.
-    pub(crate) duplicates: u64,
+enum Kind {
+    Parquet(Box<ParquetEncoder>),
+    Vector(VectorEncoder),
 }
 
 impl Encoder {
-    /// An encoder for one writer's objects.
+    /// An encoder for one writer's Parquet files.
     ///
     /// # Errors
     /// The problems of [`Config::check`].
     pub fn new(config: &Config, writer: &str, cluster_id: &str) -> Result<Self, Vec<(String, String)>> {
-        let schema = Schema::new(&config.promote).map_err(|_| config.check())?;
-        let compressor = Compressor::new(config.compression)
-            .map_err(|error| vec![("compression".to_owned(), format!("cannot start zstd: {error}"))])?;
-        let (writer, cluster_id) = (writer.to_owned(), cluster_id.to_owned());
-        Ok(Self {
-            schema,
-            compressor,
-            writer,
-            cluster_id,
-            order: Order::default(),
-            columns: columns::Cache::default(),
-        })
+        Ok(Self(Kind::Parquet(Box::new(ParquetEncoder::new(config, writer, cluster_id)?))))
     }
 
-    /// Encodes a batch; the same batch and sequence number give the same bytes. Takes the batch, so that it is gone by the
-    /// time its pages are made.
+    /// An encoder for objects as Vector wrote them.
+    #[must_use]
+    pub fn vector(config: &vector::Config) -> Self {
+        Self(Kind::Vector(VectorEncoder::new(config)))
+    }
+
+    /// How many objects a batch may become.
+    pub(crate) fn parts_max(&self) -> u64 {
+        match self.0 {
+            Kind::Parquet(_) => 1,
+            Kind::Vector(_) => vector::PARTS_MAX,
+        }
+    }
+
+    /// Bytes that a row takes, as long as nothing is known.
+    pub(crate) fn row_bytes(&self) -> usize {
+        match self.0 {
+            // A first object with all its labels.
+            Kind::Parquet(_) => 5,
+            Kind::Vector(_) => vector::ROW_BYTES,
+        }
+    }
+
+    /// Encodes a batch; the same batch and numbers give the same objects.
     ///
     /// # Errors
     /// What the Parquet writer reports, which for rows in memory means a defect.
     pub(crate) fn encode(
         &mut self,
-        batch: Batch,
+        batch: &Batch,
         table: &SeriesTable,
-        sequence: u64,
+        numbers: Numbers,
+        give: &mut dyn FnMut(Object),
     ) -> Result<Encoded, ParquetError> {
-        let rows = self.order.place(&batch, table);
-        let (last_scrape, tenure) = (batch.last_scrape, batch.tenure);
-        drop(batch);
-        let time_min = rows.timestamps.iter().copied().min().unwrap_or_default();
-        let time_max = rows.timestamps.iter().copied().max().unwrap_or_default();
-        let metadata = [
-            ("agent_version", VERSION.to_owned()),
-            ("cluster_id", self.cluster_id.clone()),
-            ("writer", self.writer.clone()),
-            ("sequence", sequence.to_string()),
-            ("samples", rows.len().to_string()),
-            ("time_min", time_min.to_string()),
-            ("time_max", time_max.to_string()),
-        ];
-        let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
-        let columns = self.columns.of(&rows, table, &self.schema);
-        let created_by = format!("cedana-agent version {VERSION}");
-        let bytes = pages::write(&rows, columns, &self.schema, &mut self.compressor, &created_by, metadata)?;
-        let bytes = Bytes::from(bytes);
-        let crc32 = crc32fast::hash(&bytes);
-        let samples = rows.len() as u64;
-        let object = Object { sequence, bytes, samples, time_min, time_max, last_scrape, crc32, tenure };
-        Ok(Encoded { object, duplicates: rows.duplicates })
+        match &mut self.0 {
+            Kind::Parquet(encoder) => {
+                let File { object, duplicates } = encoder.encode(batch, table, numbers.last)?;
+                let bytes = object.bytes.len();
+                give(object);
+                Ok(Encoded { duplicates, bytes })
+            }
+            Kind::Vector(encoder) => Ok(encoder.encode(batch, table, numbers, give)),
+        }
     }
 
-    /// Encodes a batch and counts it. `None` where that fails, which is a defect; the samples are counted then.
+    /// Encodes a batch and counts it. Where that fails, which is a defect, nothing is given, and the samples are counted.
     pub(crate) fn seal(
         &mut self,
-        batch: Batch,
+        batch: &Batch,
         table: &SeriesTable,
-        sequence: u64,
+        numbers: Numbers,
         metrics: &Metrics,
-    ) -> Option<Object> {
+        give: &mut dyn FnMut(Object),
+    ) -> Encoded {
         let samples = batch.len() as u64;
-        let timer = metrics.encode_seconds.start_timer();
-        let encoded = self.encode(batch, table, sequence);
-        timer.observe_duration();
+        let mut seconds = 0.0;
+        let mut since = std::time::Instant::now();
+        let encoded = self.encode(batch, table, numbers, &mut |object| {
+            // Without the time that it takes to give it away.
+            seconds += since.elapsed().as_secs_f64();
+            metrics.objects_sealed.inc();
+            metrics.object_bytes.inc_by(object.bytes.len() as u64);
+            metrics.samples_sealed.inc_by(object.samples);
+            give(object);
+            since = std::time::Instant::now();
+        });
+        metrics.encode_seconds.observe(seconds);
         match encoded {
-            Ok(Encoded { object, duplicates }) => {
-                metrics.dropped(reason::DUPLICATE, duplicates);
-                metrics.objects_sealed.inc();
-                metrics.object_bytes.inc_by(object.bytes.len() as u64);
-                metrics.samples_sealed.inc_by(object.samples);
-                Some(object)
+            Ok(encoded) => {
+                metrics.dropped(reason::DUPLICATE, encoded.duplicates);
+                encoded
             }
             Err(error) => {
                 // Rows in memory always encode; should they not, the process goes on and says so.
+                let sequence = numbers.last;
                 tracing::error!(samples, sequence, %error, "batch lost: it cannot be encoded");
                 metrics.dropped(reason::ENCODE, samples);
-                None
+                Encoded::default()
             }
         }
     }
 
     /// Forgets all series.
     pub(crate) fn reset(&mut self) {
-        self.order = Order::default();
-        self.columns.clear();
+        match &mut self.0 {
+            Kind::Parquet(encoder) => encoder.reset(),
+            Kind::Vector(encoder) => encoder.reset(),
+        }
     }
 
     /// Forgets series whose ids are about to be given to others.
     pub(crate) fn forget(&mut self, freed: &[SeriesId]) {
-        if !freed.is_empty() {
-            self.order.forget(freed);
-            self.columns.clear();
+        if freed.is_empty() {
+            return;
+        }
+        match &mut self.0 {
+            Kind::Parquet(encoder) => encoder.forget(freed),
+            Kind::Vector(encoder) => encoder.forget(freed),
         }
     }
 }
-
-/// The version that stands in every file.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-#[cfg(test)]
-mod tests;

@@ -3,23 +3,24 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Float64Array, Int32Array, MapArray, RecordBatch, StringArray, StructArray,
+    ArrayRef, Float64Array, MapArray, MapBuilder, RecordBatch, StringArray, StringBuilder,
     TimestampMillisecondArray,
 };
-use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, Fields, Int32Type, Schema as ArrowSchema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema as ArrowSchema, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::columns::{Columns, Texts};
 use super::order::Rows;
+use crate::model::batch::Batch;
+use crate::model::labels::METRIC_NAME;
+use crate::model::series::{SeriesRef, SeriesTable};
 use crate::schema::Schema;
 
 /// Writes the rows as a Parquet file.
-pub(super) fn write(rows: &Rows, columns: &Columns, schema: &Schema) -> Vec<u8> {
+pub(super) fn write(rows: &Rows, batch: &Batch, table: &SeriesTable, schema: &Schema) -> Vec<u8> {
     let path = |name: &str| ColumnPath::new(vec![name.to_owned()]);
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -34,55 +35,56 @@ pub(super) fn write(rows: &Rows, columns: &Columns, schema: &Schema) -> Vec<u8> 
         .with_schema_root("schema".to_owned());
     let mut writer =
         ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&arrow_schema), options).unwrap();
-    let times = TimestampMillisecondArray::from(rows.timestamps.clone()).with_timezone("UTC");
-    let mut arrays: Vec<ArrayRef> = vec![Arc::new(times)];
-    for texts in [&columns.metric, &columns.metric_type].into_iter().chain(&columns.promoted) {
-        let keys = texts.keys.iter().zip(rows.lengths());
-        arrays.push(array(texts, keys.flat_map(|(k, n)| std::iter::repeat_n(*k as i32, n)).collect()));
-    }
-    arrays.push(map(rows, columns));
-    arrays.push(Arc::new(Float64Array::from(rows.values.clone())));
+    let mut values = vec![0.0; rows.len()];
+    rows.values(batch, 0, &mut values);
+    let times: Vec<i64> = rows.timestamps().flatten().copied().collect();
+    let series: Vec<SeriesRef<'_>> = rows
+        .series
+        .iter()
+        .zip(rows.lengths())
+        .flat_map(|(id, length)| std::iter::repeat_n(table.get(*id).unwrap(), length))
+        .collect();
+    let text = |of: &dyn Fn(SeriesRef<'_>) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(series.iter().map(|series| of(*series))))
+    };
+    let mut arrays: Vec<ArrayRef> =
+        vec![Arc::new(TimestampMillisecondArray::from(times).with_timezone("UTC"))];
+    arrays.push(text(&|series| series.value(METRIC_NAME).to_owned()));
+    arrays.push(text(&|series| series.metric_type().as_str().to_owned()));
+    arrays.extend(schema.promoted.iter().map(|name| text(&|series| series.value(name).to_owned())));
+    arrays.push(map(&series, schema));
+    arrays.push(Arc::new(Float64Array::from(values)));
     writer.write(&RecordBatch::try_new(arrow_schema, arrays).unwrap()).unwrap();
     writer.into_inner().unwrap()
-}
-
-fn text() -> DataType {
-    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
 fn arrow_schema(schema: &Schema) -> ArrowSchema {
     let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
     let mut fields = vec![
         Field::new("timestamp", time, false),
-        Field::new("metric", text(), false),
-        Field::new("type", text(), false),
+        Field::new("metric", DataType::Utf8, false),
+        Field::new("type", DataType::Utf8, false),
     ];
-    fields.extend(schema.promoted.iter().map(|name| Field::new(name, text(), false)));
+    fields.extend(schema.promoted.iter().map(|name| Field::new(name, DataType::Utf8, false)));
     fields.push(Field::new("labels", DataType::Map(map_entries(), true), false));
     fields.push(Field::new("value", DataType::Float64, false));
     ArrowSchema::new(fields)
 }
 
-fn array(texts: &Texts, keys: Vec<i32>) -> ArrayRef {
-    let values = Arc::new(StringArray::from_iter_values(&texts.values));
-    Arc::new(DictionaryArray::<Int32Type>::try_new(Int32Array::from(keys), values).unwrap())
-}
-
-fn map(rows: &Rows, columns: &Columns) -> ArrayRef {
-    let (mut keys, mut values, mut offsets, mut start) = (Vec::new(), Vec::new(), vec![0_i32], 0);
-    for (entries, length) in columns.map_lengths.iter().zip(rows.lengths()) {
-        let end = start + *entries as usize;
-        for _ in 0..length {
-            keys.extend(columns.map_keys.keys[start..end].iter().map(|k| *k as i32));
-            values.extend(columns.map_values.keys[start..end].iter().map(|k| *k as i32));
-            offsets.push(i32::try_from(keys.len()).unwrap());
+fn map(all: &[SeriesRef<'_>], schema: &Schema) -> ArrayRef {
+    let fields = map_fields();
+    let mut map = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new())
+        .with_keys_field(Arc::clone(&fields[0]))
+        .with_values_field(Arc::clone(&fields[1]));
+    for series in all {
+        for (name, value) in series.labels().filter(|(name, _)| schema.in_map(name)) {
+            map.keys().append_value(name);
+            map.values().append_value(value);
         }
-        start = end;
+        map.append(true).unwrap();
     }
-    let arrays = vec![array(&columns.map_keys, keys), array(&columns.map_values, values)];
-    let entries = StructArray::try_new(map_fields(), arrays, None).unwrap();
-    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-    Arc::new(MapArray::try_new(map_entries(), offsets, entries, None, true).unwrap())
+    let (_, offsets, entries, nulls, _) = map.finish().into_parts();
+    Arc::new(MapArray::try_new(map_entries(), offsets, entries, nulls, true).unwrap())
 }
 
 fn map_entries() -> Arc<Field> {
@@ -90,5 +92,5 @@ fn map_entries() -> Arc<Field> {
 }
 
 fn map_fields() -> Fields {
-    Fields::from(vec![Field::new("key", text(), false), Field::new("value", text(), false)])
+    Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, false)])
 }

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::basic::{Encoding, LogicalType, Repetition, TimeUnit, Type as PhysicalType};
+use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as PhysicalType};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::ByteArray;
@@ -22,22 +22,82 @@ use parquet::file::writer::{
 };
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor, Type, TypePtr};
 
-use super::columns::{Columns, Texts};
+use super::columns::{Columns, Map};
 use super::compress::Compressor;
 use super::hybrid::{self, Hybrid};
 use super::order::Rows;
+use crate::model::batch::Batch;
+use crate::model::series::SeriesTable;
+use crate::model::texts::Text;
 use crate::schema::Schema;
 
-/// Values in one page of a plain column: one MiB.
-const PLAIN_VALUES: usize = 128 << 10;
+/// Rows in one page of timestamps, of values and of the map: a page is held whole, the column is not. In tests a file of
+/// any size has several.
+const PAGE_ROWS: usize = if cfg!(test) { 16 } else { 128 << 10 };
 
 /// Texts beyond this make no statistics: nobody prunes by them, and the footer stays small.
 const STATISTICS_BYTES_MAX: usize = 64;
 
+/// The text columns of an object, compressed: those of the next one are the same while the same series follow each other as
+/// often. In the order of the schema, the two of the map last.
+#[derive(Debug, Default)]
+pub(super) struct TextChunks(Vec<Chunk>);
+
+/// Makes the chunks of all text columns.
+pub(super) fn text_chunks(
+    rows: &Rows,
+    columns: &Columns,
+    table: &SeriesTable,
+    compressor: &mut Compressor,
+) -> Result<TextChunks, ParquetError> {
+    let text = |word: &Text| table.text(*word);
+    let mut chunks = Vec::with_capacity(4 + columns.promoted.len());
+    let mut body = Vec::new();
+    let mut column = |dictionary: &[&str], runs: &[(u32, u32)]| {
+        body.clear();
+        keys(&mut body, dictionary.len(), |keys| {
+            runs.iter().for_each(|(key, count)| keys.push(*key, *count as usize));
+        });
+        let mut pages = TextPages::new(dictionary, compressor)?;
+        pages.keys(&body, rows.len())?;
+        pages.finish()
+    };
+    let Columns { metric, metric_type, promoted, map } = columns;
+    let metrics: Vec<_> = metric.dictionary.words.iter().map(text).collect();
+    chunks.push(column(&metrics, &metric.runs)?);
+    let types: Vec<_> = metric_type.dictionary.words.iter().map(|word| word.as_str()).collect();
+    chunks.push(column(&types, &metric_type.runs)?);
+    for promoted in promoted {
+        let texts: Vec<_> = promoted.dictionary.words.iter().map(text).collect();
+        chunks.push(column(&texts, &promoted.runs)?);
+    }
+    let parts: Vec<_> = parts(map).map(|part| (part, Levels::new(part.runs))).collect();
+    for (dictionary, of_entries) in [(&map.names, &map.name_keys), (&map.values, &map.value_keys)] {
+        let texts: Vec<_> = dictionary.words.iter().map(text).collect();
+        let mut pages = TextPages::new(&texts, compressor)?;
+        for (part, levels) in &parts {
+            body.clone_from(&levels.bytes);
+            let mut rest = of_entries.get(part.entries_from..).unwrap_or_default();
+            keys(&mut body, texts.len(), |keys| {
+                for (entries, count) in part.runs {
+                    // Every row of a run repeats the entries of its series.
+                    let (run, after) = rest.split_at_checked(*entries as usize).unwrap_or((rest, &[]));
+                    keys.repeat(run, *count as usize);
+                    rest = after;
+                }
+            });
+            pages.keys(&body, levels.count)?;
+        }
+        chunks.push(pages.finish()?);
+    }
+    Ok(TextChunks(chunks))
+}
+
 /// Writes the rows as a Parquet file.
 pub(super) fn write(
     rows: &Rows,
-    columns: &Columns,
+    batch: &Batch,
+    texts: &TextChunks,
     schema: &Schema,
     compressor: &mut Compressor,
     created_by: &str,
@@ -49,36 +109,18 @@ pub(super) fn write(
         .set_offset_index_disabled(true)
         .build();
     let root = parquet_schema(schema)?;
-    let leaves = SchemaDescriptor::new(Arc::clone(&root)).columns().to_vec().into_iter();
+    let mut leaves = SchemaDescriptor::new(Arc::clone(&root)).columns().to_vec().into_iter();
+    let mut leaf = || leaves.next().ok_or_else(|| ParquetError::General("a column too many".to_owned()));
     let mut file = SerializedFileWriter::new(Vec::new(), root, Arc::new(properties))?;
     let writer = file.next_row_group()?;
-    write_columns(Group { writer, compressor, rows: rows.len() as u64 }, leaves, rows, columns)?;
+    let mut group = Group { writer, codec: compressor.codec(), rows: rows.len() as u64 };
+    group.append(leaf()?, &Chunk::of_timestamps(rows, compressor)?)?;
+    for chunk in &texts.0 {
+        group.append(leaf()?, chunk)?;
+    }
+    group.append(leaf()?, &Chunk::of_values(rows, batch, compressor)?)?;
+    group.close()?;
     file.into_inner()
-}
-
-fn write_columns<W: Write + Send>(
-    mut group: Group<'_, W>,
-    mut leaves: impl Iterator<Item = ColumnDescPtr>,
-    rows: &Rows,
-    columns: &Columns,
-) -> Result<(), ParquetError> {
-    let mut next = || leaves.next().ok_or_else(|| ParquetError::General("a column too many".to_owned()));
-    group.plain(next()?, &rows.timestamps, time_statistics(&rows.timestamps), |v| v.to_le_bytes())?;
-    for texts in [&columns.metric, &columns.metric_type].into_iter().chain(&columns.promoted) {
-        let runs = texts.keys.iter().copied().zip(rows.lengths());
-        let mut body = Vec::new();
-        keys(&mut body, texts, runs);
-        group.dictionary(next()?, texts, rows.len(), &body)?;
-    }
-    let levels = Levels::new(rows, columns);
-    for texts in [&columns.map_keys, &columns.map_values] {
-        let mut body = levels.bytes.clone();
-        keys(&mut body, texts, map_keys(rows, columns, texts));
-        group.dictionary(next()?, texts, levels.count, &body)?;
-    }
-    group.plain(next()?, &rows.values, value_statistics(&rows.values), |v| v.to_le_bytes())?;
-    group.writer.close()?;
-    Ok(())
 }
 
 fn parquet_schema(schema: &Schema) -> Result<TypePtr, ParquetError> {
@@ -107,28 +149,40 @@ fn parquet_schema(schema: &Schema) -> Result<TypePtr, ParquetError> {
     Ok(Arc::new(Type::group_type_builder("schema").with_fields(fields).build()?))
 }
 
-/// The width of the keys, then the keys.
-fn keys(body: &mut Vec<u8>, texts: &Texts, runs: impl Iterator<Item = (u32, usize)>) {
-    let largest = u32::try_from(texts.values.len().saturating_sub(1)).unwrap_or(u32::MAX);
+/// The width of the keys of so many texts, then the keys.
+fn keys(body: &mut Vec<u8>, texts: usize, write: impl FnOnce(&mut Hybrid<'_>)) {
+    let largest = u32::try_from(texts.saturating_sub(1)).unwrap_or(u32::MAX);
     let width = hybrid::width(largest);
     body.push(width.to_le_bytes()[0]);
     let mut encoder = Hybrid::new(body, width);
-    runs.for_each(|(key, count)| encoder.push(key, count));
+    write(&mut encoder);
     encoder.finish();
 }
 
-/// The keys of the map's entries, row by row: every row of a run repeats the entries of its series.
-fn map_keys<'a>(
-    rows: &'a Rows,
-    columns: &'a Columns,
-    texts: &'a Texts,
-) -> impl Iterator<Item = (u32, usize)> + 'a {
-    let mut rest = texts.keys.as_slice();
-    let runs = columns.map_lengths.iter().zip(rows.lengths());
-    runs.flat_map(move |(entries, length)| {
-        let (run, after) = rest.split_at_checked(*entries as usize).unwrap_or((rest, &[]));
+/// Runs of the map that make one page of each of its leaves.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    /// As in [`Map::runs`].
+    runs: &'a [(u32, u32)],
+    /// Entries before the first run.
+    entries_from: usize,
+}
+
+/// Divides the map into parts of whole runs, a little more than [`PAGE_ROWS`] each.
+fn parts(map: &Map) -> impl Iterator<Item = Part<'_>> {
+    let (mut rest, mut entries_from) = (map.runs.as_slice(), 0);
+    std::iter::from_fn(move || {
+        let mut rows = 0;
+        let end = rest.iter().position(|(_, count)| {
+            let is_full = rows >= PAGE_ROWS;
+            rows += *count as usize;
+            is_full
+        });
+        let (runs, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+        let part = Part { runs, entries_from };
+        entries_from += runs.iter().map(|(entries, _)| *entries as usize).sum::<usize>();
         rest = after;
-        std::iter::repeat_n(run, length).flatten().map(|key| (*key, 1))
+        (!runs.is_empty()).then_some(part)
     })
 }
 
@@ -140,23 +194,20 @@ struct Levels {
 }
 
 impl Levels {
-    fn new(rows: &Rows, columns: &Columns) -> Self {
+    fn new(runs: &[(u32, u32)]) -> Self {
         let (mut repetition, mut definition) = (Vec::new(), Vec::new());
         let mut repeats = Hybrid::new(&mut repetition, 1);
         let mut defines = Hybrid::new(&mut definition, 1);
         let mut count = 0;
-        for (entries, length) in columns.map_lengths.iter().zip(rows.lengths()) {
-            let entries = *entries as usize;
-            count += entries.max(1) * length;
-            defines.push(u32::from(entries > 0), entries.max(1) * length);
-            if entries < 2 {
-                repeats.push(0, length);
-                continue;
-            }
-            for _ in 0..length {
-                repeats.push(0, 1);
-                repeats.push(1, entries - 1);
-            }
+        let mut row = Vec::new();
+        for (entries, rows) in runs {
+            let (entries, rows) = (*entries as usize, *rows as usize);
+            count += entries.max(1) * rows;
+            defines.push(u32::from(entries > 0), entries.max(1) * rows);
+            row.clear();
+            row.push(0);
+            row.resize(entries.max(1), 1);
+            repeats.repeat(&row, rows);
         }
         repeats.finish();
         defines.finish();
@@ -173,123 +224,161 @@ impl Levels {
 /// The one row group of a file.
 struct Group<'a, W: Write> {
     writer: SerializedRowGroupWriter<'a, W>,
-    compressor: &'a mut Compressor,
+    codec: Compression,
     rows: u64,
 }
 
 impl<W: Write + Send> Group<'_, W> {
-    /// A column of fixed-width values as they are in memory.
-    fn plain<T: Copy>(
-        &mut self,
-        column: ColumnDescPtr,
-        values: &[T],
-        statistics: Option<Statistics>,
-        bytes: impl Fn(T) -> [u8; 8],
-    ) -> Result<(), ParquetError> {
-        let mut chunk = Chunk::default();
-        let mut body = Vec::with_capacity(8 * values.len().min(PLAIN_VALUES));
-        for page in values.chunks(PLAIN_VALUES) {
-            body.clear();
-            page.iter().for_each(|value| body.extend_from_slice(&bytes(*value)));
-            chunk.data_page(&body, page.len(), Encoding::PLAIN, self.compressor)?;
-        }
-        self.append(column, chunk, statistics, vec![Encoding::PLAIN, Encoding::RLE])
-    }
-
-    /// A column of texts: the dictionary, then one page of keys.
-    fn dictionary(
-        &mut self,
-        column: ColumnDescPtr,
-        texts: &Texts,
-        values: usize,
-        keys: &[u8],
-    ) -> Result<(), ParquetError> {
-        let mut chunk = Chunk::default();
-        let mut body = Vec::new();
-        for text in &texts.values {
-            body.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-            body.extend_from_slice(text.as_bytes());
-        }
-        chunk.dictionary_page(&body, texts.values.len(), self.compressor)?;
-        chunk.data_page(keys, values, Encoding::RLE_DICTIONARY, self.compressor)?;
-        let encodings = vec![Encoding::PLAIN, Encoding::RLE, Encoding::RLE_DICTIONARY];
-        self.append(column, chunk, text_statistics(texts), encodings)
-    }
-
-    fn append(
-        &mut self,
-        column: ColumnDescPtr,
-        chunk: Chunk,
-        statistics: Option<Statistics>,
-        encodings: Vec<Encoding>,
-    ) -> Result<(), ParquetError> {
+    fn append(&mut self, column: ColumnDescPtr, chunk: &Chunk) -> Result<(), ParquetError> {
         let size = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-        let written = chunk.sink.bytes_written();
         let mut metadata = ColumnChunkMetaData::builder(column)
-            .set_compression(self.compressor.codec())
-            .set_encodings(encodings)
+            .set_compression(self.codec)
+            .set_encodings(chunk.encodings.to_vec())
             .set_num_values(size(chunk.values))
-            .set_total_compressed_size(size(written))
+            .set_total_compressed_size(size(chunk.bytes.len()))
             .set_total_uncompressed_size(size(chunk.uncompressed))
             .set_data_page_offset(size(chunk.dictionary_bytes))
             .set_dictionary_page_offset((chunk.dictionary_bytes > 0).then_some(0));
-        if let Some(statistics) = statistics {
+        if let Some(statistics) = chunk.statistics.clone() {
             metadata = metadata.set_statistics(statistics);
         }
         let close = ColumnCloseResult {
-            bytes_written: written as u64,
+            bytes_written: chunk.bytes.len() as u64,
             rows_written: self.rows,
             metadata: metadata.build()?,
             bloom_filter: None,
             column_index: None,
             offset_index: None,
         };
-        self.writer.append_column(&Bytes::from(chunk.sink.into_inner()?), close)
+        self.writer.append_column(&chunk.bytes, close)
+    }
+
+    fn close(self) -> Result<(), ParquetError> {
+        self.writer.close().map(|_| ())
     }
 }
 
-/// The pages of one column, with their headers.
+/// One column of the row group: its pages with their headers, ready to be copied into a file.
+#[derive(Debug)]
 struct Chunk {
-    sink: TrackedWrite<Vec<u8>>,
+    bytes: Bytes,
     /// Bytes that the dictionary page takes, header included.
     dictionary_bytes: usize,
     uncompressed: usize,
     values: usize,
-}
-
-impl Default for Chunk {
-    fn default() -> Self {
-        Self { sink: TrackedWrite::new(Vec::new()), dictionary_bytes: 0, uncompressed: 0, values: 0 }
-    }
+    encodings: &'static [Encoding],
+    statistics: Option<Statistics>,
 }
 
 impl Chunk {
-    fn dictionary_page(
-        &mut self,
-        body: &[u8],
-        values: usize,
-        compressor: &mut Compressor,
-    ) -> Result<(), ParquetError> {
+    fn of_timestamps(rows: &Rows, compressor: &mut Compressor) -> Result<Self, ParquetError> {
+        let mut pages = Pages::new(compressor);
+        let mut body = Vec::with_capacity(8 * rows.len().min(PAGE_ROWS));
+        let mut last: (&[i64], usize) = (&[], 0);
+        for times in rows.timestamps() {
+            let start = body.len();
+            // A target's runs have the same timestamps, and the first of them is still there to be copied.
+            match last {
+                (before, at) if std::ptr::eq(before, times) => {
+                    body.extend_from_within(at..at + 8 * times.len());
+                }
+                _ => times.iter().for_each(|time| body.extend_from_slice(&time.to_le_bytes())),
+            }
+            last = (times, start);
+            if body.len() >= 8 * PAGE_ROWS {
+                pages.plain(&mut body)?;
+                last = (&[], 0);
+            }
+        }
+        if !body.is_empty() {
+            pages.plain(&mut body)?;
+        }
+        let range = rows.time_range();
+        let statistics =
+            range.map(|(min, max)| Statistics::int64(Some(min), Some(max), None, Some(0), false));
+        pages.finish(&PLAIN_ENCODINGS, statistics)
+    }
+
+    fn of_values(rows: &Rows, batch: &Batch, compressor: &mut Compressor) -> Result<Self, ParquetError> {
+        let mut pages = Pages::new(compressor);
+        let (mut values, mut body, mut range) = (Vec::new(), Vec::new(), None);
+        for from in (0..rows.len()).step_by(PAGE_ROWS) {
+            values.clear();
+            values.resize(PAGE_ROWS.min(rows.len() - from), 0.0);
+            rows.values(batch, from, &mut values);
+            range = widened(range, &values);
+            body.resize(8 * values.len(), 0);
+            for (eight, value) in body.chunks_exact_mut(8).zip(&values) {
+                eight.copy_from_slice(&value.to_le_bytes());
+            }
+            pages.plain(&mut body)?;
+        }
+        let statistics = range.map(|(min, max)| {
+            Statistics::double(Some(of_order(min)), Some(of_order(max)), None, Some(0), false)
+        });
+        pages.finish(&PLAIN_ENCODINGS, statistics)
+    }
+}
+
+/// A column of texts while it is made: the dictionary, then pages of keys.
+struct TextPages<'a> {
+    pages: Pages<'a>,
+    dictionary_bytes: usize,
+    statistics: Option<Statistics>,
+}
+
+impl<'a> TextPages<'a> {
+    fn new(texts: &[&str], compressor: &'a mut Compressor) -> Result<Self, ParquetError> {
+        let mut pages = Pages::new(compressor);
+        let mut body = Vec::new();
+        for text in texts {
+            body.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+            body.extend_from_slice(text.as_bytes());
+        }
+        pages.dictionary(&body, texts.len())?;
+        let dictionary_bytes = pages.sink.bytes_written();
+        Ok(Self { pages, dictionary_bytes, statistics: text_statistics(texts) })
+    }
+
+    fn keys(&mut self, body: &[u8], values: usize) -> Result<(), ParquetError> {
+        self.pages.data(body, values, Encoding::RLE_DICTIONARY)
+    }
+
+    fn finish(self) -> Result<Chunk, ParquetError> {
+        const ENCODINGS: [Encoding; 3] = [Encoding::PLAIN, Encoding::RLE, Encoding::RLE_DICTIONARY];
+        let Self { pages, dictionary_bytes, statistics } = self;
+        Ok(Chunk { dictionary_bytes, ..pages.finish(&ENCODINGS, statistics)? })
+    }
+}
+
+const PLAIN_ENCODINGS: [Encoding; 2] = [Encoding::PLAIN, Encoding::RLE];
+
+/// The pages of one column while they are made.
+struct Pages<'a> {
+    sink: TrackedWrite<Vec<u8>>,
+    compressor: &'a mut Compressor,
+    uncompressed: usize,
+    values: usize,
+}
+
+impl<'a> Pages<'a> {
+    fn new(compressor: &'a mut Compressor) -> Self {
+        Self { sink: TrackedWrite::new(Vec::new()), compressor, uncompressed: 0, values: 0 }
+    }
+
+    fn dictionary(&mut self, body: &[u8], values: usize) -> Result<(), ParquetError> {
         let page = Page::DictionaryPage {
-            buf: compress(body, compressor)?,
+            buf: self.compress(body)?,
             num_values: count(values)?,
             encoding: Encoding::PLAIN,
             is_sorted: false,
         };
-        self.page(CompressedPage::new(page, body.len()))?;
-        self.dictionary_bytes = self.sink.bytes_written();
-        Ok(())
+        self.page(CompressedPage::new(page, body.len()))
     }
 
-    fn data_page(
-        &mut self,
-        body: &[u8],
-        values: usize,
-        encoding: Encoding,
-        compressor: &mut Compressor,
-    ) -> Result<(), ParquetError> {
+    fn data(&mut self, body: &[u8], values: usize, encoding: Encoding) -> Result<(), ParquetError> {
         let page = Page::DataPage {
-            buf: compress(body, compressor)?,
+            buf: self.compress(body)?,
             num_values: count(values)?,
             encoding,
             def_level_encoding: Encoding::RLE,
@@ -300,41 +389,69 @@ impl Chunk {
         self.page(CompressedPage::new(page, body.len()))
     }
 
+    /// A page of values of eight bytes, which are taken.
+    fn plain(&mut self, body: &mut Vec<u8>) -> Result<(), ParquetError> {
+        self.data(body, body.len() / 8, Encoding::PLAIN)?;
+        body.clear();
+        Ok(())
+    }
+
+    fn compress(&mut self, body: &[u8]) -> io::Result<Bytes> {
+        self.compressor.compress(body).map(Bytes::from)
+    }
+
     fn page(&mut self, page: CompressedPage) -> Result<(), ParquetError> {
         let spec = SerializedPageWriter::new(&mut self.sink).write_page(page)?;
         self.uncompressed += spec.uncompressed_size;
         Ok(())
     }
-}
 
-fn compress(body: &[u8], compressor: &mut Compressor) -> io::Result<Bytes> {
-    compressor.compress(body).map(Bytes::from)
+    fn finish(
+        self,
+        encodings: &'static [Encoding],
+        statistics: Option<Statistics>,
+    ) -> Result<Chunk, ParquetError> {
+        let Self { sink, uncompressed, values, .. } = self;
+        let bytes = Bytes::from(sink.into_inner()?);
+        Ok(Chunk { bytes, dictionary_bytes: 0, uncompressed, values, encodings, statistics })
+    }
 }
 
 fn count(values: usize) -> Result<u32, ParquetError> {
     u32::try_from(values).map_err(|_| ParquetError::General("more than 2^32 values in a page".to_owned()))
 }
 
-fn time_statistics(times: &[i64]) -> Option<Statistics> {
-    let (min, max) = (times.iter().min()?, times.iter().max()?);
-    Some(Statistics::int64(Some(*min), Some(*max), None, Some(0), false))
+/// The range of numbers that these values widen, as places in the total order of IEEE 754, which is what the footer declares;
+/// NaN is left out.
+fn widened(range: Option<(i64, i64)>, values: &[f64]) -> Option<(i64, i64)> {
+    let (mut min, mut max) = range.unwrap_or((i64::MAX, i64::MIN));
+    for value in values {
+        let place = in_order(*value);
+        min = min.min(if value.is_nan() { i64::MAX } else { place });
+        max = max.max(if value.is_nan() { i64::MIN } else { place });
+    }
+    (min <= max).then_some((min, max))
 }
 
-/// In the total order of IEEE 754, which is what the footer declares; NaN is left out.
-fn value_statistics(values: &[f64]) -> Option<Statistics> {
-    let numbers = || values.iter().copied().filter(|v| !v.is_nan());
-    let (min, max) = (numbers().min_by(f64::total_cmp)?, numbers().max_by(f64::total_cmp)?);
-    Some(Statistics::double(Some(min), Some(max), None, Some(0), false))
+/// The place of a number in the total order: negative ones count backwards (as `f64::total_cmp` does it).
+fn in_order(value: f64) -> i64 {
+    let bits = value.to_bits().cast_signed();
+    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
 }
 
-fn text_statistics(texts: &Texts) -> Option<Statistics> {
-    let (min, max) = (texts.values.iter().min()?, texts.values.iter().max()?);
+/// The number at a place: the same again.
+fn of_order(place: i64) -> f64 {
+    f64::from_bits((place ^ ((place >> 63).cast_unsigned() >> 1).cast_signed()).cast_unsigned())
+}
+
+fn text_statistics(texts: &[&str]) -> Option<Statistics> {
+    let (min, max) = (texts.iter().min()?, texts.iter().max()?);
     if min.len().max(max.len()) > STATISTICS_BYTES_MAX {
         return None;
     }
     Some(Statistics::byte_array(
-        Some(ByteArray::from(&**min)),
-        Some(ByteArray::from(&**max)),
+        Some(ByteArray::from(*min)),
+        Some(ByteArray::from(*max)),
         None,
         Some(0),
         false,

@@ -24,11 +24,11 @@ use url::{Host, Url};
 use super::tls::Tls;
 use crate::model::scrape::ScrapeError;
 
-/// hyper's read buffer grows to this while reads fill it, and every idle connection keeps its own: few system calls for large
-/// bodies, and a thousand targets still fit.
-const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// hyper's read buffer grows to this while reads fill it, and every idle connection keeps its own. Twice as much takes no less
+/// time to read a hundred kilobytes.
+pub(crate) const READ_BUFFER_BYTES_MAX: usize = 32 * 1024;
 
-type Driver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
+type Driver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send + Sync>>;
 
 /// Where a connection leads: what must be equal for it to be used again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Connection {
 
     async fn over<S>(stream: S, origin: &Origin) -> Result<Self, ScrapeError>
     where
-        TokioIo<S>: Read + Write + Unpin + Send + 'static,
+        TokioIo<S>: Read + Write + Unpin + Send + Sync + 'static,
     {
         let handshake =
             http1::Builder::new().max_buf_size(READ_BUFFER_BYTES_MAX).handshake(TokioIo::new(stream));

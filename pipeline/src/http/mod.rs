@@ -13,6 +13,6 @@ pub use self::config::{
     Authorization, BasicAuth, ClientConfig, ClientKeys, HeaderConfig, Headers, TlsConfig, TlsVersion,
 };
 pub(crate) use self::config::{join, join_client_paths};
-pub(crate) use self::connection::{Connection, Origin, chain};
+pub(crate) use self::connection::{Connection, Origin, READ_BUFFER_BYTES_MAX, chain};
 pub(crate) use self::secrets::{Headers as RequestHeaders, USER_AGENT_VALUE};
 pub(crate) use self::tls::Tls;

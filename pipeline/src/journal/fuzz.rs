@@ -2,8 +2,8 @@
 
 use super::frame::{begin, finish};
 use super::read::{Definitions, generation, read_batch, tenure};
-use crate::encode::{Compression, Config, Encoder};
-use crate::model::sample::Batch;
+use crate::encode::{Compression, Config, Encoder, Numbers};
+use crate::model::batch::Batch;
 
 /// Between two frames of the input.
 const BETWEEN: &[u8] = b"\n%%\n";
@@ -24,8 +24,8 @@ pub fn journal(data: &[u8]) {
     assert!(condition.torn_bytes <= samples.len(), "{condition:?}");
     assert!(condition.damaged || condition.lost == 0, "{condition:?}");
     for id in batch.series() {
-        let known = definitions.table.get(*id);
-        let pairs: Vec<_> = known.map(|series| series.labels.iter().collect()).unwrap_or_default();
+        let known = definitions.table.get(id);
+        let pairs: Vec<_> = known.map(|series| series.labels().collect()).unwrap_or_default();
         assert!(known.is_some(), "a sample of nothing");
         assert!(pairs.is_sorted_by(|(a, _), (b, _)| a < b), "{pairs:?}");
         assert!(pairs.iter().all(|(_, value)| !value.is_empty()), "{pairs:?}");
@@ -37,8 +37,11 @@ pub fn journal(data: &[u8]) {
     let config = Config { compression: Compression::None, ..Config::default() };
     let Ok(mut encoder) = Encoder::new(&config, "w0", "c1") else { return };
     let rows = batch.len() as u64;
-    let encoded = encoder.encode(batch, &definitions.table, 1);
-    assert!(encoded.is_ok_and(|made| made.object.samples + made.duplicates == rows), "no object of it");
+    let mut samples = 0;
+    let numbers = Numbers { first: 1, last: 1 };
+    let encoded =
+        encoder.encode(&batch, &definitions.table, numbers, &mut |object| samples += object.samples);
+    assert!(encoded.is_ok_and(|made| samples + made.duplicates == rows), "no object of it");
 }
 
 /// All samples, with every bit of a NaN.

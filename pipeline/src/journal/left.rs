@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::read::{self, Condition, Definitions};
+use crate::model::batch::Batch;
 use crate::model::object::Tenure;
-use crate::model::sample::{Batch, SeriesTable};
+use crate::model::series::SeriesTable;
 
 /// The ending of files of samples; their name is the sequence number of the object.
 pub(super) const SAMPLES: &str = ".samples";
@@ -31,6 +32,8 @@ fn parse(name: &str, ending: &str) -> Option<u64> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
     dir: PathBuf,
+    /// All objects below this number have come, or were dropped and counted.
+    taken: u64,
     /// Sequence numbers of batches whose objects never came, oldest first.
     pub(crate) batches: Vec<u64>,
     /// All others, which are not needed any more.
@@ -52,7 +55,7 @@ pub(crate) struct Found {
 impl Left {
     /// Looks at the directory.
     pub(super) fn find(dir: &Path, taken: u64) -> io::Result<Self> {
-        let mut left = Self { dir: dir.to_owned(), ..Self::default() };
+        let mut left = Self { dir: dir.to_owned(), taken, ..Self::default() };
         for entry in fs::read_dir(dir)? {
             let name = entry?.file_name();
             let Some(name) = name.to_str() else { continue };
@@ -64,6 +67,11 @@ impl Left {
         }
         left.batches.sort_unstable();
         Ok(left)
+    }
+
+    /// The number below which all objects have come.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// A generation that no file has.

@@ -4,9 +4,11 @@
 
 use super::frame::{Frame, Part, Parts};
 use super::number::{take, take_signed};
+use crate::model::batch::{Batch, LineUp, Times};
 use crate::model::labels::Labels;
 use crate::model::object::Tenure;
-use crate::model::sample::{Batch, MetricType, Series, SeriesId, SeriesTable};
+use crate::model::sample::MetricType;
+use crate::model::series::{Series, SeriesId, SeriesTable};
 
 /// How much of a file could be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,7 +85,7 @@ impl Definitions {
             let Some(series) = read_series(&mut rest) else { return used };
             let at = first + used as usize;
             self.ids.resize(at, None);
-            self.ids.push(Some(self.table.insert(series)));
+            self.ids.push(Some(self.table.insert(series.labels.iter(), series.metric_type)));
         }
         frame.count
     }
@@ -99,7 +101,8 @@ fn read_series(rest: &mut &[u8]) -> Option<Series> {
     let length = usize::try_from(take(rest)?).ok()?;
     let (labels, after) = rest.split_at_checked(length)?;
     *rest = after;
-    Some(Series { labels: Labels::from_bytes(labels)?, metric_type: MetricType::from_code(*code)? })
+    let labels = Labels::from_text(std::str::from_utf8(labels).ok()?)?;
+    Some(Series { labels, metric_type: MetricType::from_code(*code)? })
 }
 
 /// Which generation the samples of this file belong to; `None` if there is no frame.
@@ -166,20 +169,31 @@ fn read_scrape(frame: &Frame<'_>, definitions: &Definitions, batch: &mut Batch) 
     }
     let mut values =
         values.chunks_exact(8).filter_map(|eight| Some(f64::from_le_bytes(eight.try_into().ok()?)));
-    let (mut ids, mut left, mut time, mut used) = (ids.into_iter(), count, start.last_scrape, 0);
+    let (mut ids, mut left, mut time) = (ids.into_iter(), count, start.last_scrape);
+    let (mut known, mut kept, mut times) = (Vec::new(), Vec::new(), Vec::new());
     while left > 0 {
         let length = take(&mut runs)?;
         time = time.wrapping_add(take_signed(&mut runs)?);
         if length == 0 || length > left {
-            return Some(used);
+            break;
         }
         left -= length;
         for (id, value) in (&mut ids).zip(&mut values).take(usize::try_from(length).ok()?) {
             if let Some(id) = id {
-                batch.push(id, time, value);
-                used += 1;
+                known.push(id);
+                kept.push(value);
+                times.push(time);
             }
         }
+    }
+    let used = u32::try_from(kept.len()).unwrap_or(u32::MAX);
+    let times = match times.first() {
+        Some(first) if times.iter().all(|time| time == first) => Times::Same(*first),
+        _ => Times::Each(times.into()),
+    };
+    batch.add(&mut LineUp::new(&known), times, &kept);
+    if left > 0 {
+        return Some(used);
     }
     batch.last_scrape = batch.last_scrape.max(start.last_scrape);
     batch.tenure = start.tenure;

@@ -6,8 +6,10 @@
 
 use super::frame::{self, HEADER};
 use super::number::{push, push_signed};
+use crate::model::batch::{Added, Batch, Times};
+use crate::model::labels::write_text;
 use crate::model::object::Tenure;
-use crate::model::sample::{Batch, SeriesId, SeriesTable};
+use crate::model::series::{SeriesId, SeriesTable};
 
 /// Marks a series that has no number yet.
 const NONE: u32 = u32::MAX;
@@ -44,23 +46,27 @@ pub(crate) struct Scribe {
     next: u32,
     /// How many of them are in use.
     live: u32,
+    /// The labels of the series at hand; kept for the buffer.
+    labels: String,
 }
 
 impl Scribe {
     /// A scribe whose first generation is this one.
     pub(crate) fn new(generation: u32) -> Self {
-        Self { generation, numbers: Vec::new(), next: 0, live: 0 }
+        Self { generation, numbers: Vec::new(), next: 0, live: 0, labels: String::new() }
     }
 
-    /// What the batch holds from its sample `from` on. All before has to have been written.
+    /// What the batch holds from its scrape `from` on. All before has to have been written.
     pub(crate) fn write(&mut self, batch: &Batch, from: usize, table: &SeriesTable, sequence: u64) -> Entry {
+        let added = batch.added_since(from);
+        let count_added: usize = added.clone().map(|added| added.values.len()).sum();
         let mut series = Vec::new();
         let first = self.next;
-        let ids = batch.series().get(from..).unwrap_or_default();
         let mut runs = Vec::new();
+        let ids = added.clone().flat_map(|added| added.series.iter().copied());
         self.write_runs(ids, table, &mut series, &mut runs);
         frame::finish(&mut series, HEADER, first, self.next - first);
-        let mut samples = Vec::with_capacity(64 + runs.len() + ids.len() * 8);
+        let mut samples = Vec::with_capacity(64 + runs.len() + count_added * 8);
         let start = frame::begin(&mut samples);
         push(u64::from(self.generation), &mut samples);
         push(u64::from(self.next), &mut samples);
@@ -71,13 +77,13 @@ impl Scribe {
             push_signed(acquired, &mut samples);
         }
         samples.extend_from_slice(&runs);
-        write_times(batch, from, &mut samples);
-        for value in batch.values().get(from..).unwrap_or_default() {
+        write_times(batch.last_scrape, added.clone(), &mut samples);
+        for value in added.flat_map(|added| added.values) {
             samples.extend_from_slice(&value.to_le_bytes());
         }
         // A batch has at most some millions of rows (`batch.max_rows`) and those of one scrape.
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        frame::finish(&mut samples, start, count(from), count(ids.len()));
+        frame::finish(&mut samples, start, count(batch.len() - count_added), count(count_added));
         Entry { sequence, generation: self.generation, series, samples }
     }
 
@@ -85,7 +91,7 @@ impl Scribe {
     /// the run before. A target's series mostly follow each other, since they got their numbers in the same order.
     fn write_runs(
         &mut self,
-        ids: &[SeriesId],
+        ids: impl Iterator<Item = SeriesId>,
         table: &SeriesTable,
         series: &mut Vec<u8>,
         runs: &mut Vec<u8>,
@@ -101,7 +107,7 @@ impl Scribe {
         for id in ids {
             let number = match self.numbers.get(id.0 as usize) {
                 Some(number) if *number != NONE => *number,
-                _ => self.define(*id, table, series),
+                _ => self.define(id, table, series),
             };
             if number == start + length {
                 length += 1;
@@ -125,10 +131,14 @@ impl Scribe {
         let number = self.next;
         if let (Some(place), Some(series)) = (self.numbers.get_mut(at), table.get(id)) {
             *place = number;
-            out.push(series.metric_type.code());
-            let labels = series.labels.as_bytes();
-            push(labels.len() as u64, out);
-            out.extend_from_slice(labels);
+            out.push(series.metric_type().code());
+            self.labels.clear();
+            for (name, value) in series.labels() {
+                write_text(name, &mut self.labels);
+                write_text(value, &mut self.labels);
+            }
+            push(self.labels.len() as u64, out);
+            out.extend_from_slice(self.labels.as_bytes());
         }
         self.next += 1;
         self.live += 1;
@@ -158,11 +168,27 @@ impl Scribe {
 }
 
 /// Writes the timestamps: runs of equal ones, each with its distance from the one before, the first from the scrape's time.
-fn write_times(batch: &Batch, from: usize, out: &mut Vec<u8>) {
-    let mut before = batch.last_scrape;
-    for (length, time) in batch.times_since(from) {
-        push(length as u64, out);
-        push_signed(time.wrapping_sub(before), out);
-        before = time;
+fn write_times<'a>(scrape: i64, added: impl Iterator<Item = Added<'a>>, out: &mut Vec<u8>) {
+    let (mut before, mut run) = (scrape, (scrape, 0_u64));
+    let mut end_run = |(time, length): (i64, u64)| {
+        if length > 0 {
+            push(length, out);
+            push_signed(time.wrapping_sub(before), out);
+            before = time;
+        }
+    };
+    for Added { values, times, .. } in added {
+        let each = match times {
+            Times::Same(time) => (&[][..], Some((*time, values.len() as u64))),
+            Times::Each(times) => (&**times, None),
+        };
+        for (time, length) in each.0.iter().map(|time| (*time, 1)).chain(each.1) {
+            if time == run.0 {
+                run.1 += length;
+            } else {
+                end_run(std::mem::replace(&mut run, (time, length)));
+            }
+        }
     }
+    end_run(run);
 }

@@ -4,6 +4,7 @@
 //! (in Prometheus an empty label value is the same as no label). This module owns label order; it never
 //! judges whether a name is allowed.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 /// The label that holds the metric name.
@@ -17,10 +18,9 @@ const EXPORTED: &str = "exported_";
 
 /// An immutable label set, sorted by name, without empty values.
 ///
-/// One allocation however many labels: each name and value stands there after its length, which takes one byte below 128
-/// (LEB128).
+/// One allocation however many labels: each name and value stands there after its length, see [`write_text`].
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Labels(Box<[u8]>);
+pub struct Labels(Box<str>);
 
 impl Labels {
     /// Labels from pairs in any order; the last of two equal names wins.
@@ -44,14 +44,9 @@ impl Labels {
         self.get(name).unwrap_or_default()
     }
 
-    /// The set as bytes, for [`Self::from_bytes`].
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Reads what [`Self::as_bytes`] gave; `None` if it is no label set.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (mut rest, mut previous) = (bytes, "");
+    /// Reads labels that [`write_text`] wrote, name and value in turn; `None` if they are no label set.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let (mut rest, mut previous) = (text, "");
         while !rest.is_empty() {
             let (name, value) = (read_text(&mut rest)?, read_text(&mut rest)?);
             if name <= previous || value.is_empty() {
@@ -59,11 +54,11 @@ impl Labels {
             }
             previous = name;
         }
-        Some(Self(bytes.into()))
+        Some(Self(text.into()))
     }
 
     /// All labels, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         let mut rest = &*self.0;
         std::iter::from_fn(move || Some((read_text(&mut rest)?, read_text(&mut rest)?)))
     }
@@ -116,10 +111,38 @@ impl fmt::Debug for Labels {
 /// A label set being made or changed; reusable, so that steady work does not allocate.
 #[derive(Clone, Debug, Default)]
 pub struct LabelsBuilder {
-    /// Sorted by name; values may be empty until `build`.
-    pairs: Vec<(String, String)>,
-    /// Emptied pairs whose buffers are used again.
-    spare: Vec<(String, String)>,
+    /// Where names and values stand in `text`, sorted by name; values may be empty until `build`.
+    pairs: Vec<Pair>,
+    /// Names and values one behind the other; what has been replaced stays until [`Self::clear`].
+    text: String,
+    /// What [`Self::merge`] makes; kept for its buffer.
+    merged: Vec<Pair>,
+}
+
+/// A name, and its value right behind it.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    /// How the name begins, so that most comparisons need no text.
+    key: u64,
+    start: usize,
+    value: usize,
+    end: usize,
+}
+
+impl Pair {
+    fn name(self, text: &str) -> &str {
+        text.get(self.start..self.value).unwrap_or_default()
+    }
+
+    fn value(self, text: &str) -> &str {
+        text.get(self.value..self.end).unwrap_or_default()
+    }
+
+    /// Where its name stands beside another one.
+    #[inline]
+    fn order(self, key: u64, name: &str, text: &str) -> Ordering {
+        self.key.cmp(&key).then_with(|| self.name(text).cmp(name))
+    }
 }
 
 impl LabelsBuilder {
@@ -133,7 +156,8 @@ impl LabelsBuilder {
 
     /// Forgets all labels and keeps the buffers.
     pub fn clear(&mut self) {
-        self.spare.append(&mut self.pairs);
+        self.pairs.clear();
+        self.text.clear();
     }
 
     /// Sets every label of `labels`.
@@ -146,38 +170,73 @@ impl LabelsBuilder {
     /// The value of `name`; the empty text where there is none.
     #[must_use]
     pub fn get(&self, name: &str) -> &str {
-        match self.find(name) {
-            Ok(at) => self.pairs.get(at).map_or("", |(_, v)| v),
+        match self.find(key(name), name) {
+            Ok(at) => self.pairs.get(at).map_or("", |pair| pair.value(&self.text)),
             Err(_) => "",
         }
     }
 
     /// Sets `name` to `value`; an empty value removes the label.
     pub fn set(&mut self, name: &str, value: &str) {
-        match self.find(name) {
+        let key = key(name);
+        match self.find(key, name) {
             Ok(_) if value.is_empty() => self.remove(name),
             Ok(at) => {
-                if let Some((_, v)) = self.pairs.get_mut(at) {
-                    v.clear();
-                    v.push_str(value);
+                let pair = self.append(key, name, value);
+                if let Some(to) = self.pairs.get_mut(at) {
+                    *to = pair;
                 }
             }
             Err(_) if value.is_empty() => {}
             Err(at) => {
-                let (mut n, mut v) = self.spare.pop().unwrap_or_default();
-                n.clear();
-                n.push_str(name);
-                v.clear();
-                v.push_str(value);
-                self.pairs.insert(at, (n, v));
+                let pair = self.append(key, name, value);
+                self.pairs.insert(at, pair);
             }
         }
     }
 
+    /// Adds a label that is not there yet; false if it is, or if the value is empty.
+    pub(crate) fn add(&mut self, name: &str, value: &str) -> bool {
+        let key = key(name);
+        let Err(at) = self.find(key, name) else { return false };
+        if value.is_empty() {
+            return false;
+        }
+        let pair = self.append(key, name, value);
+        self.pairs.insert(at, pair);
+        true
+    }
+
+    /// Adds all of `labels` if none of their names is there yet; else none of them, and false.
+    pub(crate) fn merge(&mut self, labels: &Labels) -> bool {
+        self.merged.clear();
+        let (mut at, before) = (0, self.text.len());
+        for (name, value) in labels.iter() {
+            let key = key(name);
+            while let Some(pair) = self.pairs.get(at)
+                && pair.order(key, name, &self.text) == Ordering::Less
+            {
+                self.merged.push(*pair);
+                at += 1;
+            }
+            if let Some(pair) = self.pairs.get(at)
+                && pair.order(key, name, &self.text) == Ordering::Equal
+            {
+                self.text.truncate(before);
+                return false;
+            }
+            let pair = self.append(key, name, value);
+            self.merged.push(pair);
+        }
+        self.merged.extend_from_slice(self.pairs.get(at..).unwrap_or_default());
+        std::mem::swap(&mut self.pairs, &mut self.merged);
+        true
+    }
+
     /// Removes `name` if it is there.
     pub fn remove(&mut self, name: &str) {
-        if let Ok(at) = self.find(name) {
-            self.spare.push(self.pairs.remove(at));
+        if let Ok(at) = self.find(key(name), name) {
+            self.pairs.remove(at);
         }
     }
 
@@ -197,12 +256,13 @@ impl LabelsBuilder {
 
     /// Keeps only the labels that `keep(name, value)` accepts.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
-        self.pairs.retain(|(n, v)| keep(n, v));
+        let text = &self.text;
+        self.pairs.retain(|pair| keep(pair.name(text), pair.value(text)));
     }
 
     /// All labels, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.pairs.iter().map(|pair| (pair.name(&self.text), pair.value(&self.text)))
     }
 
     /// The number of labels.
@@ -220,46 +280,68 @@ impl LabelsBuilder {
     /// The finished set; the builder keeps its content.
     #[must_use]
     pub fn build(&self) -> Labels {
-        let mut bytes = Vec::with_capacity(self.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
+        let mut text = String::with_capacity(self.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
         for (name, value) in self.iter() {
-            write_text(name, &mut bytes);
-            write_text(value, &mut bytes);
+            write_text(name, &mut text);
+            write_text(value, &mut text);
         }
-        Labels(bytes.into_boxed_slice())
+        Labels(text.into_boxed_str())
     }
 
-    fn find(&self, name: &str) -> Result<usize, usize> {
-        self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name))
+    fn append(&mut self, key: u64, name: &str, value: &str) -> Pair {
+        let start = self.text.len();
+        self.text.push_str(name);
+        self.text.push_str(value);
+        Pair { key, start, value: start + name.len(), end: self.text.len() }
+    }
+
+    fn find(&self, key: u64, name: &str) -> Result<usize, usize> {
+        let order = |pair: &Pair| pair.order(key, name, &self.text);
+        // Exporters mostly write their labels in order.
+        match self.pairs.last().map(order) {
+            None | Some(Ordering::Less) => Err(self.pairs.len()),
+            _ => self.pairs.binary_search_by(order),
+        }
     }
 }
 
-/// Appends a text behind its length.
-pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
-    let mut length = text.len();
-    while length >= 0x80 {
-        out.push(length.to_le_bytes()[0] | 0x80);
-        length >>= 7;
+/// The first eight bytes of a name as a number, in the order of names.
+#[inline]
+fn key(name: &str) -> u64 {
+    match name.as_bytes().first_chunk() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => (0..8).fold(0, |key, at| key << 8 | u64::from(name.as_bytes().get(at).copied().unwrap_or(0))),
     }
-    out.push(length.to_le_bytes()[0]);
-    out.extend_from_slice(text.as_bytes());
+}
+
+/// Appends a text behind its length, which stands there in digits of six bits, the lowest first; 64 is added to all but the
+/// last. So all of it is text, and reading it does not have to ask whether it is.
+pub(crate) fn write_text(text: &str, out: &mut String) {
+    let mut length = text.len();
+    while length >= 64 {
+        out.push(char::from(length.to_le_bytes()[0] % 64 + 64));
+        length /= 64;
+    }
+    out.push(char::from(length.to_le_bytes()[0]));
+    out.push_str(text);
 }
 
 /// The text at the start of `rest`, which is moved past it. `None` at the end.
-pub(crate) fn read_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
-    let (mut length, mut shift) = (0_usize, 0_u32);
+pub(crate) fn read_text<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let (mut length, mut shift, mut digits) = (0_usize, 0_u32, 0);
     loop {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
+        let digit = *rest.as_bytes().get(digits)?;
         // No text is longer than memory: where the shift overflows, this is none.
-        length |= usize::from(byte & 0x7f).checked_shl(shift)?;
-        shift += 7;
-        if byte & 0x80 == 0 {
+        length |= usize::from(digit % 64).checked_shl(shift)?;
+        shift += 6;
+        digits += 1;
+        if digit < 64 {
             break;
         }
     }
-    let (text, after) = rest.split_at_checked(length)?;
+    let (text, after) = rest.get(digits..)?.split_at_checked(length)?;
     *rest = after;
-    std::str::from_utf8(text).ok()
+    Some(text)
 }
 
 #[cfg(test)]
@@ -287,9 +369,52 @@ mod tests {
         assert!(builder.build().is_empty());
     }
 
+    /// Name by name is the oracle.
+    #[test]
+    fn sets_are_merged_whole_or_not_at_all() {
+        let names = ["a", "abcdefgh", "abcdefghi", "b", "job"];
+        for mine in 0..32_usize {
+            for theirs in 0..32_usize {
+                let pick = |bits: usize, value: &'static str| {
+                    let chosen = names.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1);
+                    Labels::from_pairs(chosen.map(move |(_, name)| (*name, value)))
+                };
+                let (own, other) = (pick(mine, "1"), pick(theirs, "2"));
+                let mut builder = LabelsBuilder::from_labels(&own);
+                let is_merged = builder.merge(&other);
+                assert_eq!(is_merged, mine & theirs == 0);
+                let all = own.iter().chain(other.iter().filter(|_| is_merged));
+                assert_eq!(builder.build(), Labels::from_pairs(all));
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_their_bytes() {
+        let names = [
+            "",
+            "a",
+            "a\0",
+            "ab",
+            "abcdefg",
+            "abcdefgh",
+            "abcdefgh\0",
+            "abcdefghi",
+            "abcdefgz",
+            "b",
+            "ü",
+            "üü",
+        ];
+        for at in 0..names.len() {
+            let turned = names.iter().cycle().skip(at).step_by(5).take(names.len());
+            let labels = Labels::from_pairs(turned.map(|name| (*name, "x")));
+            assert_eq!(labels.iter().map(|(name, _)| name).collect::<Vec<_>>(), names);
+        }
+    }
+
     #[test]
     fn texts_of_any_length_come_back() {
-        for length in [1, 127, 128, 16_383, 16_384, 65_536] {
+        for length in [1, 31, 32, 63, 64, 2_047, 2_048, 4_095, 4_096, 65_536, 131_072] {
             let value = "ü".repeat(length);
             let labels = Labels::from_pairs([("a", value.as_str()), ("b", "x")]);
             assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", value.as_str()), ("b", "x")]);

@@ -10,9 +10,11 @@ pub struct Object {
     /// Given when the batch is sealed, increasing by one per object of a writer; a gap in what was delivered is a
     /// dropped object.
     pub sequence: u64,
-    /// The Parquet file.
+    /// What `bytes` are.
+    pub format: Format,
+    /// The file.
     pub bytes: Bytes,
-    /// Rows in the file, which is samples.
+    /// Samples in the file.
     pub samples: u64,
     /// Earliest sample, milliseconds since the Unix epoch.
     pub time_min: i64,
@@ -49,8 +51,72 @@ pub struct Writer {
     pub taken: u64,
 }
 
-/// File name extension of an object, without the dot.
-pub const EXTENSION: &str = "parquet";
+/// What an object is: names of files and keys, and what S3 is told of it, follow from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Rows and columns.
+    #[default]
+    Parquet,
+    /// A JSON array as Vector's `aws_s3` sink wrote it.
+    VectorJson,
+    /// The same, by gzip.
+    VectorJsonGzip,
+}
 
-/// Media type of an object (IANA registration of Apache Parquet).
-pub const CONTENT_TYPE: &str = "application/vnd.apache.parquet";
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Parquet, Self::VectorJson, Self::VectorJsonGzip];
+
+    /// File name extension, without the first dot.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::VectorJson => "log",
+            Self::VectorJsonGzip => "log.gz",
+        }
+    }
+
+    /// What a file of this name is; `None` where no object has such a name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| {
+            name.strip_suffix(format.extension()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+        })
+    }
+
+    /// Media type: IANA's registration of Apache Parquet; what Vector's sink says unless it is told otherwise.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Parquet => "application/vnd.apache.parquet",
+            Self::VectorJson | Self::VectorJsonGzip => "text/x-log",
+        }
+    }
+
+    /// The header `Content-Encoding`, as Vector's sink sets it.
+    #[must_use]
+    pub fn content_encoding(self) -> Option<&'static str> {
+        match self {
+            Self::Parquet | Self::VectorJson => None,
+            Self::VectorJsonGzip => Some("gzip"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_what_is_in_it() {
+        let check =
+            |name: &str, expected: Option<Format>| assert_eq!(Format::of_name(name), expected, "{name}");
+        check("1795303367/w0-1795303000.parquet", Some(Format::Parquet));
+        check("1795303367/1795303367-x.log", Some(Format::VectorJson));
+        check("1795303367/1795303367-x.log.gz", Some(Format::VectorJsonGzip));
+        for other in ["", "log", ".log", "x.gz", "x.parquet.tmp", "xparquet", "x.json"] {
+            check(other, None);
+        }
+    }
+}

@@ -8,6 +8,27 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::target::Target;
 
+/// What comes through the queue of scrapes.
+#[derive(Debug)]
+pub enum Arrival {
+    /// More of a body that is not complete yet.
+    Part(Part),
+    /// A scrape that is over.
+    Scrape(Scrape),
+}
+
+/// What has come so far of a body that is too large to be held as a whole. Its scrape follows, and says whether the body counts;
+/// where none follows, it does not.
+#[derive(Debug)]
+pub struct Part {
+    /// Whose body it is.
+    pub target: Arc<Target>,
+    /// The pieces that follow those of the part before.
+    pub exposition: Exposition,
+    /// Says to the one who receives that this part has been read.
+    pub turn: Option<OwnedSemaphorePermit>,
+}
+
 /// The outcome of asking one target once.
 #[derive(Debug)]
 pub struct Scrape {
@@ -21,13 +42,28 @@ pub struct Scrape {
     pub outcome: Result<Exposition, ScrapeError>,
 }
 
-/// A complete, uncompressed body.
-#[derive(Debug)]
+/// An uncompressed body, or what is left of it after its parts.
+#[derive(Debug, Default)]
 pub struct Exposition {
-    /// The body.
-    pub body: Bytes,
-    /// The body's share of the memory that all bodies together may take; given back when it has been read.
-    pub permit: Option<OwnedSemaphorePermit>,
+    /// Bytes of the body that went before, in parts. Where there are none, what went before belongs to a scrape that was given
+    /// up.
+    pub before: u64,
+    /// In order, and cut anywhere. Each takes its share of the memory of all bodies until it is dropped.
+    pub pieces: Vec<Bytes>,
+}
+
+impl Exposition {
+    /// A body in one piece.
+    #[must_use]
+    pub fn whole(body: Bytes) -> Self {
+        Self { before: 0, pieces: vec![body] }
+    }
+
+    /// Bytes of the body up to the end of these pieces.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.before + self.pieces.iter().map(|piece| piece.len() as u64).sum::<u64>()
+    }
 }
 
 /// Why a scrape failed as a whole. Data, not control flow: it is counted, shown and forgotten.

@@ -1,5 +1,6 @@
 //! Targets: what discovery finds, what is scraped, and how its last scrape went.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -151,14 +152,20 @@ pub struct Target {
     discovered: Mutex<Discovered>,
     /// How the last scrape went; written by the worker.
     last: Mutex<Option<LastScrape>>,
+    /// When the next one is due, milliseconds since the Unix epoch, or [`NEVER`]; written by its loop.
+    next: AtomicI64,
 }
+
+/// No loop scrapes the target.
+const NEVER: i64 = i64::MIN;
 
 impl Target {
     /// A target that has not been scraped yet.
     #[must_use]
     pub fn new(job: Arc<Job>, labels: Labels, discovered: Discovered, url: String) -> Self {
         let labels_hash = labels.stable_hash();
-        Self { job, labels, url, labels_hash, discovered: Mutex::new(discovered), last: Mutex::new(None) }
+        let (discovered, last) = (Mutex::new(discovered), Mutex::new(None));
+        Self { job, labels, url, labels_hash, discovered, last, next: AtomicI64::new(NEVER) }
     }
 
     /// Labels before relabelling, for people who look for the reason.
@@ -185,6 +192,18 @@ impl Target {
     #[must_use]
     pub fn last(&self) -> Option<LastScrape> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When the next scrape is due, milliseconds since the Unix epoch; a time that has passed while one is under way or waits.
+    /// `None` while nobody scrapes the target.
+    #[must_use]
+    pub fn next_scrape(&self) -> Option<i64> {
+        Some(self.next.load(Ordering::Relaxed)).filter(|next| *next != NEVER)
+    }
+
+    /// Notes when the next scrape is due.
+    pub(crate) fn set_next_scrape(&self, time: Option<i64>) {
+        self.next.store(time.unwrap_or(NEVER), Ordering::Relaxed);
     }
 
     /// Records how a scrape went and returns the one before it.

@@ -4,86 +4,95 @@
 //! holds a hash of its bytes up to the value, how many bytes those are, and which line followed it: at the place where that one
 //! is expected, one hash of so many bytes tells whether it is there. Where it is not, the line is looked up by its hash, and
 //! the chain is mended at that place only; lines that come, go or change places cost themselves.
+//!
+//! While all is as expected nothing is written: which lines an answer held is noted for a whole run of them, when the run
+//! ends, and not at all where the answer held what all did before it.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
-use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
+use super::hash::Secret;
+use super::lines::Lines;
+use super::tail::{self, Last, Tail, end_of_line};
 use crate::model::sample::Slot;
-
-/// Drawn once per process, so that nobody outside can make two lines collide on purpose.
-#[derive(Clone, Debug)]
-pub struct Secret(Arc<RapidSecrets>);
-
-impl Secret {
-    /// Draws one.
-    #[must_use]
-    pub fn random() -> Self {
-        Self(Arc::new(RapidSecrets::seed(RandomState::new().hash_one(0))))
-    }
-}
-
-/// How many lines all caches together hold, and may hold. Lines beyond are decoded each time, so that whoever spells one
-/// series in a million ways, or exposes what metric relabelling drops, takes time of its own and no memory.
-#[derive(Debug)]
-pub struct Lines {
-    held: AtomicU64,
-    max: u64,
-}
-
-impl Lines {
-    /// Room for two lines of each series.
-    #[must_use]
-    pub fn new(series_max: u64) -> Arc<Self> {
-        Arc::new(Self { held: AtomicU64::new(0), max: series_max.saturating_mul(2) })
-    }
-
-    fn is_full(&self) -> bool {
-        self.held.load(Ordering::Relaxed) >= self.max
-    }
-
-    /// One cache went from so many lines to so many.
-    fn changed(&self, from: usize, to: usize) {
-        if to > from {
-            self.held.fetch_add((to - from) as u64, Ordering::Relaxed);
-        } else {
-            self.held.fetch_sub((from - to) as u64, Ordering::Relaxed);
-        }
-    }
-}
 
 /// The known lines of one target.
 ///
-/// Two different lines of one target that hash alike would be taken for one series. The hash has 64 bits and a secret
-/// seed: with a million lines the odds are 1 in 37 million, once and not per scrape.
+/// Two different lines of one target that hash alike and are of one length would be taken for one series. The hash has 64 bits
+/// and a secret: with a million lines the odds are 1 in 37 million, once and not per scrape. That a value which changes is taken
+/// for the one before it has odds of 1 in 2^64 each time: with a million changes a second, once in half a million years.
 #[derive(Debug)]
 pub struct Cache {
     known: Vec<Known>,
     /// Beside `known`: the series that a sample line leads to.
     slots: Vec<Slot>,
-    by_hash: HashTable<Place>,
+    /// Beside `known`: what stood behind it last.
+    values: Vec<Last>,
+    /// All lines by their hashes, which only those need that stand where others were expected: made when one does, gone after an
+    /// answer without any.
+    by_hash: Option<HashTable<Place>>,
     free: Vec<Place>,
+    first: Place,
+    /// The scrape, modulo 256.
+    scrape: u8,
+    pass: Pass,
+    /// How many lines the last whole answer had, where the chain from the first line on is those lines.
+    before: Option<u64>,
+    /// Whether that answer held every line that is known.
+    was_all: bool,
+    secret: Secret,
+    all: Arc<Lines>,
+}
+
+/// How far the answer at hand has been read.
+#[derive(Clone, Copy, Debug)]
+struct Pass {
     /// The line that is expected next.
     expected: Place,
     /// The line before it, whose successor is corrected where the expectation fails.
     last: Place,
-    first: Place,
-    /// Of the lines known, how many this scrape has held.
+    /// How many lines the answer before had, as in [`Cache::before`].
+    before: Option<u64>,
+    /// Where the run of expected lines began, and how many they are: they are not marked as held yet.
+    run: (Place, u64),
+    /// Known lines read, each time that they stood there.
+    lines: u64,
+    /// Known lines marked as held.
     held: usize,
-    /// The scrape, modulo 256.
-    scrape: u8,
-    secret: Secret,
-    all: Arc<Lines>,
+    /// A line stood where another was expected.
+    is_other: bool,
+    /// A line stood there twice, so that the chain does not lead along all lines.
+    is_repeated: bool,
+    /// A line could not be remembered.
+    is_forgetful: bool,
+    /// A line was looked up by its hash.
+    is_looking: bool,
+}
+
+impl Pass {
+    fn from(first: Place) -> Self {
+        Self {
+            expected: first,
+            last: Place::NONE,
+            before: None,
+            run: (first, 0),
+            lines: 0,
+            held: 0,
+            is_other: false,
+            is_repeated: false,
+            is_forgetful: false,
+            is_looking: false,
+        }
+    }
 }
 
 /// A known line: 16 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     hash: u64,
-    /// From the low end: bytes of the line up to its value, whether it is a `# TYPE` line, the scrape that last held it.
+    /// 0 where the line is forgotten. From the low end: bytes of the line up to its value, bytes of the value that is kept (0: none is), whether it is a
+    /// `# TYPE` line, the scrape that last held it.
     packed: u32,
     next: Place,
 }
@@ -97,23 +106,16 @@ impl Place {
     const NONE: Self = Self(u32::MAX);
 }
 
-/// What a known line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// A sample of this series.
-    Sample(Slot),
-    /// `# TYPE`: what the lines behind it mean depends on it, and on nothing else of the exposition. By its hash it is part of
-    /// theirs.
-    Type(Family),
-}
-
-/// Stands for the `# TYPE` line that lines are read under.
+/// Stands for the `# TYPE` line that lines are read under: what they mean depends on it, and on nothing else of the exposition,
+/// so it is part of their hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Family(u64);
 
 /// Bits of [`Known::packed`].
-const LENGTH_BITS: u32 = 22;
-const TYPE_BIT: u32 = 1 << LENGTH_BITS;
+const LENGTH_BITS: u32 = 18;
+const VALUE_SHIFT: u32 = LENGTH_BITS;
+const VALUE_MAX: u32 = tail::LENGTH_MAX as u32;
+const TYPE_BIT: u32 = 1 << 23;
 const SCRAPE_SHIFT: u32 = 24;
 const BELOW_SCRAPE: u32 = (1 << SCRAPE_SHIFT) - 1;
 /// Bytes of a line up to its value beyond which it is decoded every time.
@@ -121,7 +123,17 @@ const LENGTH_MAX: usize = (1 << LENGTH_BITS) - 1;
 
 impl Known {
     fn length(self) -> usize {
-        (self.packed & (TYPE_BIT - 1)) as usize
+        (self.packed & ((1 << LENGTH_BITS) - 1)) as usize
+    }
+
+    /// With what stands before and behind it.
+    fn value_length(self) -> usize {
+        (self.packed >> VALUE_SHIFT & VALUE_MAX) as usize
+    }
+
+    fn set_value_length(&mut self, length: usize) {
+        let length = u32::try_from(length).unwrap_or(0) & VALUE_MAX;
+        self.packed = self.packed & !(VALUE_MAX << VALUE_SHIFT) | length << VALUE_SHIFT;
     }
 
     fn is_type(self) -> bool {
@@ -140,13 +152,14 @@ impl Cache {
         Self {
             known: Vec::new(),
             slots: Vec::new(),
-            by_hash: HashTable::new(),
+            values: Vec::new(),
+            by_hash: None,
             free: Vec::new(),
-            expected: Place::NONE,
-            last: Place::NONE,
             first: Place::NONE,
-            held: 0,
             scrape: 0,
+            pass: Pass::from(Place::NONE),
+            before: None,
+            was_all: false,
             secret,
             all,
         }
@@ -155,95 +168,219 @@ impl Cache {
     /// Begins to read an answer.
     pub(super) fn begin(&mut self) {
         self.scrape = self.scrape.wrapping_add(1);
-        self.held = 0;
-        self.last = Place::NONE;
-        self.expected = self.first;
+        // Where nobody said that the answer before was read, there is nothing to be as before.
+        self.pass = Pass { before: self.before.take(), ..Pass::from(self.first) };
     }
 
-    /// The line that is expected, if `text` begins with it: how many bytes it takes and what it is. Says nothing about what
-    /// follows it.
-    #[inline]
-    pub(super) fn expected(&self, text: &[u8], family: Family) -> Option<(Place, usize, Meaning)> {
-        let known = self.known.get(self.expected.0 as usize)?;
-        let line = text.get(..known.length())?;
-        // A place that is free has no length, and a line has one.
-        let first = line.first()?;
-        if known.is_type() {
-            let found = *first == b'#' && self.hash(line) == known.hash;
-            return found.then_some((self.expected, line.len(), Meaning::Type(Family(known.hash))));
+    /// Says that the answer has been read, as a whole or not. Gives whether it had the same lines as the last whole one, in the
+    /// same order, each leading to the same series.
+    pub(super) fn finish(&mut self, is_whole: bool) -> bool {
+        let Pass { before, lines, is_other, is_forgetful, .. } = self.pass;
+        let is_as_before = is_whole && before == Some(lines) && !is_other && !is_forgetful;
+        if is_as_before && self.was_all {
+            // Whatever is marked as held by the scrape before is what this one held too.
+            self.scrape = self.scrape.wrapping_sub(1);
+            self.pass.held = self.len();
+            self.settle();
+        } else {
+            self.mark();
+            self.was_all = !self.has_idle();
         }
-        if *first == b'#' || self.hash(line) ^ family.0 != known.hash {
+        let is_chain = !is_other || !self.pass.is_repeated;
+        self.before = Some(lines).filter(|_| is_whole && is_chain && !is_forgetful);
+        is_as_before
+    }
+
+    /// Gives back what only other lines need.
+    fn settle(&mut self) {
+        if !self.pass.is_looking && self.by_hash.take().is_some() {
+            self.known.shrink_to_fit();
+            self.slots.shrink_to_fit();
+            self.values.shrink_to_fit();
+        }
+    }
+
+    /// Reads line by line for as long as `text` goes on with the line that is expected, at most `lines_max`, and counts lines;
+    /// gives what is left, and each sample to `take`.
+    #[inline]
+    pub(super) fn follow<'t>(
+        &mut self,
+        mut text: &'t [u8],
+        family: &mut Family,
+        family_line: &mut Option<&'t [u8]>,
+        lines_max: u64,
+        lines_read: &mut u64,
+        mut take: impl FnMut(Slot, Tail),
+    ) -> &'t [u8] {
+        let Pass { mut expected, mut last, .. } = self.pass;
+        let mut lines = 0;
+        while lines < lines_max {
+            let Some(known) = self.known.get(expected.0 as usize) else { break };
+            let (next, hash) = (known.next, known.hash);
+            if known.is_type() {
+                let Some((line, rest)) = self.type_line(expected, text, lines_read) else { break };
+                (*family, *family_line) = (Family(hash), Some(line));
+                text = rest;
+            } else {
+                let (length, value_length) = (known.length(), known.value_length());
+                let Some(line) = text.get(..length) else { break };
+                let at = expected.0 as usize;
+                let (Some(slot), Some(last)) = (self.slots.get(at), self.values.get(at)) else { break };
+                let slot = *slot;
+                let sum = self.secret.sum(line, family.0);
+                let found = match last.value(sum, text, length, value_length, &self.secret) {
+                    Some(found) => Some(found),
+                    // A place that is free has no length, and a line has one.
+                    None if line.is_empty() || self.secret.fold(sum) != hash => break,
+                    None => self.other_value(expected, sum, text),
+                };
+                let Some((value, end, rest)) = found else { break };
+                let Some((timestamp, rest)) = tail::timestamp(end, rest) else { break };
+                take(slot, Tail { value, timestamp });
+                text = rest;
+            }
+            lines += 1;
+            (last, expected) = (expected, next);
+        }
+        *lines_read += lines;
+        self.pass.lines += lines;
+        self.pass.run.1 += lines;
+        (self.pass.expected, self.pass.last) = (expected, last);
+        text
+    }
+
+    /// Reads the value of the line that `text` begins with, and keeps it; gives the byte behind it and what follows that, too.
+    #[inline(never)]
+    fn other_value<'t>(&mut self, place: Place, sum: u128, text: &'t [u8]) -> Option<(f64, u8, &'t [u8])> {
+        let at = place.0 as usize;
+        let (known, last) = (self.known.get_mut(at)?, self.values.get_mut(at)?);
+        let length = known.length();
+        let (value, value_length) = tail::value(text.get(length..)?)?;
+        let (held, rest) = text.split_at_checked(length + value_length)?;
+        let end = *held.last()?;
+        let is_kept = last.set_value(sum, held, value_length, value, &self.secret);
+        known.set_value_length(if is_kept { value_length } else { 0 });
+        Some((value, end, rest))
+    }
+
+    /// The `# TYPE` line that `text` begins with, and what follows it, if it is the one at this place; `# HELP` before it is
+    /// skipped. Both are known by one hash where they are what they were.
+    #[inline(never)]
+    fn type_line<'t>(
+        &mut self,
+        place: Place,
+        text: &'t [u8],
+        lines_read: &mut u64,
+    ) -> Option<(&'t [u8], &'t [u8])> {
+        let at = place.0 as usize;
+        let (known, last) = (self.known.get(at)?, self.values.get_mut(at)?);
+        if let Some((line, rest)) = last.help_and_type(text, known.length(), &self.secret) {
+            *lines_read += 1;
+            return Some((line, rest));
+        }
+        let helpless = if text.starts_with(b"# HELP ") { after_line(text) } else { text };
+        let (line, rest) = helpless.split_at_checked(known.length())?;
+        let rest = end_of_line(rest)?;
+        if self.secret.hash(line, 0) != known.hash {
             return None;
         }
-        let slot = self.slots.get(self.expected.0 as usize)?;
-        Some((self.expected, line.len(), Meaning::Sample(*slot)))
+        if helpless.len() < text.len() {
+            *lines_read += 1;
+            if let Some(both) = text.get(..text.len() - rest.len()).filter(|both| both.ends_with(b"\n")) {
+                last.set_help_and_type(both, &self.secret);
+            }
+        }
+        Some((line, rest))
     }
 
     /// Says that the line at this place has been read.
-    #[inline]
     pub(super) fn held(&mut self, place: Place) {
-        let Some(known) = self.known.get_mut(place.0 as usize) else { return };
-        if known.scrape() != self.scrape {
-            self.held += 1;
-            known.packed = (known.packed & BELOW_SCRAPE) | u32::from(self.scrape) << SCRAPE_SHIFT;
+        if place != self.pass.expected {
+            self.lead_to(place);
         }
-        let next = known.next;
-        if place != self.expected {
-            match self.known.get_mut(self.last.0 as usize) {
-                Some(last) => last.next = place,
-                None => self.first = place,
+        self.pass.lines += 1;
+        self.pass.run.1 += 1;
+        self.pass.last = place;
+        self.pass.expected = self.known.get(place.0 as usize).map_or(Place::NONE, |known| known.next);
+    }
+
+    /// From now on this line is expected where it stands now. A run of lines begins with it.
+    fn lead_to(&mut self, place: Place) {
+        self.mark();
+        self.pass.is_other = true;
+        self.pass.run = (place, 0);
+        match self.known.get_mut(self.pass.last.0 as usize) {
+            Some(last) => last.next = place,
+            None => self.first = place,
+        }
+    }
+
+    /// Marks the lines of the run as held.
+    fn mark(&mut self) {
+        let (mut place, lines) = self.pass.run;
+        for _ in 0..lines {
+            let Some(known) = self.known.get_mut(place.0 as usize) else { break };
+            if known.scrape() == self.scrape {
+                self.pass.is_repeated = true;
+            } else {
+                self.pass.held += 1;
+                known.packed = (known.packed & BELOW_SCRAPE) | u32::from(self.scrape) << SCRAPE_SHIFT;
             }
+            place = known.next;
         }
-        self.last = place;
-        self.expected = next;
+        self.pass.run = (place, 0);
     }
 
     /// Looks a line up by its bytes up to the value.
-    pub(super) fn find(&self, line: &[u8], family: Family) -> Option<(Place, Slot)> {
-        let place = self.by_hash(self.hash(line) ^ family.0, false)?;
+    pub(super) fn find(&mut self, line: &[u8], family: Family) -> Option<(Place, Slot)> {
+        let place = self.by_hash(self.secret.hash(line, family.0), line.len(), false)?;
         Some((place, *self.slots.get(place.0 as usize)?))
     }
 
     /// Looks a `# TYPE` line up.
-    pub(super) fn find_type(&self, line: &[u8]) -> Option<(Place, Family)> {
-        let hash = self.hash(line);
-        Some((self.by_hash(hash, true)?, Family(hash)))
+    pub(super) fn find_type(&mut self, line: &[u8]) -> Option<(Place, Family)> {
+        let hash = self.secret.hash(line, 0);
+        Some((self.by_hash(hash, line.len(), true)?, Family(hash)))
     }
 
-    fn by_hash(&self, hash: u64, is_type: bool) -> Option<Place> {
+    fn by_hash(&mut self, hash: u64, length: usize, is_type: bool) -> Option<Place> {
+        self.pass.is_looking = true;
+        let Self { known, by_hash, .. } = self;
+        let by_hash = by_hash.get_or_insert_with(|| index(known));
         let same = |place: &Place| {
-            let known = self.known.get(place.0 as usize);
-            known.is_some_and(|known| known.hash == hash && known.is_type() == is_type)
+            let known = known.get(place.0 as usize);
+            known.is_some_and(|known| {
+                known.hash == hash && known.length() == length && known.is_type() == is_type
+            })
         };
-        self.by_hash.find(hash, same).copied()
+        by_hash.find(hash, same).copied()
     }
 
     /// Remembers a sample line that was not found, and says that it has been read.
     pub(super) fn insert(&mut self, line: &[u8], family: Family, slot: Slot) {
-        self.add(line, self.hash(line) ^ family.0, 0, slot);
+        self.add(line, self.secret.hash(line, family.0), 0, slot);
     }
 
     /// Remembers a `# TYPE` line that was not found, and says that it has been read.
     pub(super) fn insert_type(&mut self, line: &[u8]) -> Family {
-        let hash = self.hash(line);
+        let hash = self.secret.hash(line, 0);
         self.add(line, hash, TYPE_BIT, Slot::DROPPED);
         Family(hash)
     }
 
     fn add(&mut self, line: &[u8], hash: u64, kind: u32, slot: Slot) {
-        let Some(length) = u32::try_from(line.len()).ok().filter(|length| *length as usize <= LENGTH_MAX)
-        else {
+        let length = u32::try_from(line.len()).ok().filter(|length| *length as usize <= LENGTH_MAX);
+        let Some(length) = length.filter(|_| !self.all.is_full()) else {
+            self.pass.is_forgetful = true;
             return;
         };
-        if self.all.is_full() {
-            return;
-        }
-        // Not of this scrape yet: `held` will say so.
+        // Not of this scrape yet: it is marked with the run that begins with it.
         let scrape = u32::from(self.scrape.wrapping_sub(1)) << SCRAPE_SHIFT;
-        let known = Known { hash, packed: length | kind | scrape, next: self.expected };
+        let known = Known { hash, packed: length | kind | scrape, next: self.pass.expected };
         let place = self.free.pop().unwrap_or_else(|| {
             self.known.push(known);
             self.slots.push(slot);
+            self.values.push(Last::default());
             // Four billion lines of one target do not fit into its body.
             Place(u32::try_from(self.known.len() - 1).unwrap_or(u32::MAX))
         });
@@ -252,17 +389,24 @@ impl Cache {
         {
             (*to, *its) = (known, slot);
         }
+        if let Some(last) = self.values.get_mut(place.0 as usize) {
+            // What a forgotten line was last says nothing of this one.
+            *last = Last::default();
+        }
         self.all.changed(0, 1);
-        let lines = &self.known;
-        self.by_hash
-            .insert_unique(hash, place, |place| lines.get(place.0 as usize).map_or(0, |line| line.hash));
+        let Self { known, by_hash, .. } = self;
+        if let Some(by_hash) = by_hash {
+            by_hash.insert_unique(hash, place, |place| hash_of(known, *place));
+        }
+        // A line that was expected may have been at this very place and be forgotten.
+        self.pass.expected = Place::NONE;
         self.held(place);
     }
 
     /// Lines remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_hash.len()
+        self.known.len() - self.free.len()
     }
 
     /// Whether no line is remembered.
@@ -274,23 +418,23 @@ impl Cache {
     /// Whether there are lines that this scrape did not hold.
     #[must_use]
     pub fn has_idle(&self) -> bool {
-        self.held < self.len()
+        self.pass.held < self.len()
     }
 
     /// Forgets the lines that neither this scrape nor the one before it held.
     pub fn prune(&mut self) {
         let before = self.len();
         let Self { known, by_hash, free, scrape, .. } = self;
-        by_hash.retain(|place| {
-            let Some(line) = known.get_mut(place.0 as usize) else { return false };
-            let keep = scrape.wrapping_sub(line.scrape()) <= 1;
-            if !keep {
+        for (place, line) in known.iter_mut().enumerate().filter(|(_, line)| line.packed != 0) {
+            if scrape.wrapping_sub(line.scrape()) > 1 {
                 // What still expects it finds nothing.
                 line.packed = 0;
-                free.push(*place);
+                free.push(Place(u32::try_from(place).unwrap_or(u32::MAX)));
             }
-            keep
-        });
+        }
+        if let Some(by_hash) = by_hash {
+            by_hash.retain(|place| known.get(place.0 as usize).is_some_and(|line| line.packed != 0));
+        }
         self.all.changed(before, self.len());
         if self.free.len() > self.len() {
             // The rest is decoded once more, in half the room.
@@ -304,11 +448,27 @@ impl Cache {
         empty.scrape = self.scrape;
         *self = empty;
     }
+}
 
-    #[inline]
-    fn hash(&self, text: &[u8]) -> u64 {
-        rapidhash_v3_seeded(text, &self.secret.0)
+/// All lines by their hashes.
+fn index(known: &[Known]) -> HashTable<Place> {
+    let mut index = HashTable::new();
+    for (place, line) in known.iter().enumerate().filter(|(_, line)| line.packed != 0) {
+        let place = Place(u32::try_from(place).unwrap_or(u32::MAX));
+        index.insert_unique(line.hash, place, |place| hash_of(known, *place));
     }
+    index
+}
+
+fn hash_of(known: &[Known], place: Place) -> u64 {
+    known.get(place.0 as usize).map_or(0, |line| line.hash)
+}
+
+/// What follows the line that `text` begins with.
+#[inline]
+fn after_line(text: &[u8]) -> &[u8] {
+    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    text.get(end + 1..).unwrap_or_default()
 }
 
 impl Drop for Cache {

@@ -73,29 +73,37 @@ fn series_end(line: &[u8]) -> Result<usize, &'static str> {
     }
 }
 
-/// Reads `name{label="value",...}` and gives each label to `label`, duplicates included; returns the name.
-pub(crate) fn series<'a>(
-    text: &'a [u8],
-    mut label: impl FnMut(&'a str, Cow<'a, str>) -> Result<(), &'static str>,
-) -> Result<&'a str, &'static str> {
+/// Reads the name of `name{label="value",...}`; gives it, and what is left for [`labels`].
+pub(crate) fn name(text: &[u8]) -> Result<(&str, &str), &'static str> {
     let text = std::str::from_utf8(text).map_err(|_| "invalid UTF-8")?;
-    let name_end = text.bytes().position(|b| !is_name_byte(b) && b != b':').unwrap_or(text.len());
-    let (name, rest) = text.split_at(name_end);
+    let mut end = name_end(text);
+    while let Some(after) = text.get(end..).and_then(|rest| rest.strip_prefix(':')) {
+        end = text.len() - after.len() + name_end(after);
+    }
+    let (name, rest) = text.split_at(end);
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err("no metric name at the start of the line");
     }
     if name.len() > NAME_BYTES_MAX {
         return Err("metric name longer than 1024 bytes");
     }
-    let rest = rest.trim_start_matches(BLANK);
+    Ok((name, rest))
+}
+
+/// Reads `{label="value",...}` and gives each label to `label`, duplicates included.
+pub(crate) fn labels<'a>(
+    text: &'a str,
+    mut label: impl FnMut(&'a str, Cow<'a, str>) -> Result<(), &'static str>,
+) -> Result<(), &'static str> {
+    let rest = skip_blanks(text);
     let Some(mut rest) = rest.strip_prefix('{') else {
-        return if rest.is_empty() { Ok(name) } else { Err("invalid character in the metric name") };
+        return if rest.is_empty() { Ok(()) } else { Err("invalid character in the metric name") };
     };
     let mut count = 0;
     loop {
-        rest = rest.trim_start_matches(BLANK);
+        rest = skip_blanks(rest);
         if let Some(after) = rest.strip_prefix('}') {
-            return if after.is_empty() { Ok(name) } else { Err("text after the closing brace") };
+            return if after.is_empty() { Ok(()) } else { Err("text after the closing brace") };
         }
         let (label_name, after) = label_name(rest)?;
         let (value, after) = label_value(after)?;
@@ -104,7 +112,7 @@ pub(crate) fn series<'a>(
             return Err("more than 256 labels");
         }
         label(label_name, value)?;
-        rest = after.trim_start_matches(BLANK);
+        rest = skip_blanks(after);
         match rest.strip_prefix(',') {
             Some(after) => rest = after,
             None if rest.starts_with('}') => {}
@@ -164,15 +172,39 @@ pub(crate) fn belongs(name: &str, family: &[u8], metric_type: MetricType) -> boo
     }
 }
 
-const BLANK: [char; 2] = [' ', '\t'];
 const BLANK_BYTES: [u8; 2] = [b' ', b'\t'];
 
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
+/// Mostly there are none.
+#[inline]
+fn skip_blanks(text: &str) -> &str {
+    match text.as_bytes().first() {
+        Some(b' ' | b'\t') => text.trim_start_matches([' ', '\t']),
+        _ => text,
+    }
+}
+
+/// Which bytes a name has.
+#[expect(clippy::indexing_slicing, reason = "the compiler does it")]
+const NAME_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0;
+    while byte < bytes.len() {
+        let letter = byte as u8;
+        bytes[byte] = letter.is_ascii_alphanumeric() || letter == b'_';
+        byte += 1;
+    }
+    bytes
+};
+
+/// Where the name that a text begins with ends.
+#[inline]
+fn name_end(text: &str) -> usize {
+    let is_name = |byte: u8| NAME_BYTES.get(usize::from(byte)).is_some_and(|is| *is);
+    text.bytes().position(|byte| !is_name(byte)).unwrap_or(text.len())
 }
 
 fn label_name(text: &str) -> Result<(&str, &str), &'static str> {
-    let end = text.bytes().position(|b| !is_name_byte(b)).unwrap_or(text.len());
+    let end = name_end(text);
     let (name, rest) = text.split_at(end);
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err("no label name where one is expected");
@@ -180,8 +212,8 @@ fn label_name(text: &str) -> Result<(&str, &str), &'static str> {
     if name.len() > NAME_BYTES_MAX {
         return Err("label name longer than 1024 bytes");
     }
-    let rest = rest.trim_start_matches(BLANK).strip_prefix('=').ok_or("expected = after a label name")?;
-    Ok((name, rest.trim_start_matches(BLANK)))
+    let rest = skip_blanks(rest).strip_prefix('=').ok_or("expected = after a label name")?;
+    Ok((name, skip_blanks(rest)))
 }
 
 /// A quoted value with `\\`, `\"` and `\n` resolved; any other escape stays as written, as in Prometheus.
@@ -227,7 +259,8 @@ mod tests {
 
     fn read(text: &str) -> Result<String, &'static str> {
         let mut out = String::new();
-        let name = series(text.as_bytes(), |n, v| {
+        let (name, rest) = name(text.as_bytes())?;
+        labels(rest, |n, v| {
             out.push_str(&format!(" {n}={v}"));
             Ok(())
         })?;
@@ -263,7 +296,7 @@ mod tests {
         check(r#"m{a="1"}}"#, "after the closing brace");
         check(&format!("m{{a=\"{}\"}}", "x".repeat(VALUE_BYTES_MAX + 1)), "64KiB");
         check(&format!("{} 1", "x".repeat(NAME_BYTES_MAX + 1)), "1024");
-        assert_eq!(series(b"m{a=\"\xff\"}", |_, _| Ok(())), Err("invalid UTF-8"));
+        assert_eq!(name(b"m{a=\"\xff\"}"), Err("invalid UTF-8"));
     }
 
     #[test]

@@ -1,23 +1,32 @@
 //! From the bytes of an exposition to samples of the target's series.
 //!
-//! Takes a body in text format 0.0.4 and the target's [`Cache`]; gives samples and counted problems. A line where it is
-//! expected costs one hash and its value; a line never seen is decoded by [`line`] and given to the caller's `resolve`,
-//! which relabels and interns it once in its life. Never fails, never keeps a byte of the body.
+//! Takes a body in text format 0.0.4, whole or in pieces, and the target's [`Cache`]; gives samples and counted problems. A line
+//! where it is expected costs one hash and its value; a line never seen is decoded by [`line`] and given to the caller's
+//! `resolve`, which relabels and interns it once in its life. Never fails, never keeps more of the body than one line.
 
 mod cache;
+mod hash;
 pub(crate) mod line;
+mod lines;
 pub(crate) mod number;
+mod tail;
 
 use crate::model::labels::{LabelsBuilder, METRIC_NAME};
-use crate::model::sample::{Exposed, MetricType, NO_TIMESTAMP, Parsed, Refusal, Slot};
+use crate::model::sample::{Exposed, MetricType, NO_TIMESTAMP, Refusal, Samples, Slot};
 use crate::model::scrape::ScrapeError;
-use cache::{Family, Meaning, Place};
+use cache::Family;
 use line::Comment;
 
-pub use cache::{Cache, Lines, Secret};
+pub use cache::Cache;
+pub use hash::Secret;
+pub use lines::Lines;
 
 /// Shown of a bad line at most, bytes.
 const BAD_LINE_BYTES_MAX: usize = 120;
+
+/// A longer line cannot be read: of one that comes in pieces no more is held.
+const LINE_BYTES_MAX: usize = 1 << 20;
+const LINE_TOO_LONG: &str = "longer than 1 MiB";
 
 /// What a body held besides the samples themselves.
 #[derive(Debug, Default, PartialEq)]
@@ -40,50 +49,146 @@ pub fn read(
     body: &[u8],
     cache: &mut Cache,
     samples_max: u64,
-    out: &mut Vec<Parsed>,
-    resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
+    out: &mut Progress,
+    mut resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
 ) -> Reading {
-    out.clear();
-    cache.begin();
-    let mut reader = Reader {
-        cache,
-        resolve,
-        labels: LabelsBuilder::default(),
-        empty: Vec::new(),
-        family: Family::default(),
-        family_line: &[],
-        reading: Reading::default(),
-    };
-    let mut rest = body;
-    while !rest.is_empty() {
-        if let Some(after) = reader.expected(rest, out) {
-            rest = after;
-        } else {
-            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-            let (line, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-            match reader.line(line, out) {
-                Ok(()) => {}
-                Err(Refusal::Line(problem)) => reader.reading.bad(body, rest, line, problem),
-                Err(Refusal::Scrape(error)) => {
-                    reader.reading.samples += 1;
-                    reader.reading.failed = Some(error);
-                }
-            }
-            rest = after.get(1..).unwrap_or_default();
-        }
-        if samples_max > 0 && out.len() as u64 > samples_max {
-            let text = format!(
-                "more than {samples_max} samples after metric relabelling (sample_limit, or twice batch.max_rows)"
-            );
-            reader.reading.failed = Some(ScrapeError::Limit(text));
-        }
-        if reader.reading.failed.is_some() {
-            // What is dropped with the scrape is counted.
-            reader.reading.samples += samples_in(rest);
-            break;
+    out.begin(cache);
+    out.piece(body, cache, samples_max, &mut resolve);
+    out.finish(cache, samples_max, resolve)
+}
+
+/// What is known of an answer while its pieces come in; kept for its buffers.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The samples so far.
+    pub samples: Samples,
+    reading: Reading,
+    /// Lines so far.
+    lines: u64,
+    /// The line that is not whole yet.
+    cut: Vec<u8>,
+    family: Family,
+    /// The last `# TYPE` line that could be read; empty before the first.
+    family_line: Vec<u8>,
+    /// What that line says, looked into when a line under it has to be decoded.
+    declared: Option<Declared>,
+    labels: LabelsBuilder,
+    /// Names that a line gives an empty value.
+    empty: Vec<String>,
+}
+
+/// The name and the type of a family.
+#[derive(Debug)]
+struct Declared {
+    of: Family,
+    name: Vec<u8>,
+    metric_type: MetricType,
+}
+
+impl Declared {
+    fn read(of: Family, line: &[u8]) -> Self {
+        match line::comment(line) {
+            Comment::Type { family, metric_type } => Self { of, name: family.to_vec(), metric_type },
+            _ => Self { of, name: Vec::new(), metric_type: MetricType::Unknown },
         }
     }
-    reader.reading
+}
+
+impl Progress {
+    /// Begins with an answer and forgets the one before it.
+    pub fn begin(&mut self, cache: &mut Cache) {
+        self.samples.clear();
+        self.reading = Reading::default();
+        self.lines = 0;
+        self.cut.clear();
+        self.family = Family::default();
+        self.family_line.clear();
+        self.declared = None;
+        cache.begin();
+    }
+
+    /// Reads the next piece of the answer, cut anywhere; see [`read`].
+    pub fn piece(
+        &mut self,
+        piece: &[u8],
+        cache: &mut Cache,
+        samples_max: u64,
+        mut resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
+    ) {
+        let mut rest = piece;
+        if !self.cut.is_empty() {
+            let end = memchr::memchr(b'\n', piece).map_or(piece.len(), |at| at + 1);
+            let (line, after) = piece.split_at_checked(end).unwrap_or((piece, &[]));
+            self.extend_cut(line);
+            if line.last() != Some(&b'\n') {
+                return;
+            }
+            self.cut_line(cache, samples_max, &mut resolve);
+            rest = after;
+        }
+        let whole = memchr::memrchr(b'\n', rest).map_or(0, |at| at + 1);
+        let (lines, cut) = rest.split_at_checked(whole).unwrap_or((rest, &[]));
+        self.read(lines, cache, samples_max, &mut resolve);
+        self.extend_cut(cut);
+    }
+
+    /// Adds to the line that is not whole yet, as far as it can be read then.
+    fn extend_cut(&mut self, more: &[u8]) {
+        let room = (LINE_BYTES_MAX + 1).saturating_sub(self.cut.len());
+        self.cut.extend_from_slice(more.get(..room).unwrap_or(more));
+    }
+
+    /// Whether the answer fails as a whole already.
+    pub fn has_failed(&self) -> bool {
+        self.reading.failed.is_some()
+    }
+
+    /// Says that there are no more pieces; a last line without an end is read too.
+    pub fn finish(
+        &mut self,
+        cache: &mut Cache,
+        samples_max: u64,
+        mut resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
+    ) -> Reading {
+        self.cut_line(cache, samples_max, &mut resolve);
+        self.samples.is_as_before = cache.finish(self.reading.failed.is_none());
+        std::mem::take(&mut self.reading)
+    }
+
+    /// Reads the line that was put together.
+    fn cut_line(
+        &mut self,
+        cache: &mut Cache,
+        samples_max: u64,
+        resolve: &mut impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
+    ) {
+        let mut line = std::mem::take(&mut self.cut);
+        if line.len() > LINE_BYTES_MAX && line.last() != Some(&b'\n') && self.reading.failed.is_none() {
+            // Of what was left out nothing may be taken for a part of it.
+            self.lines += 1;
+            self.reading.bad(self.lines, &line, LINE_TOO_LONG);
+        } else {
+            self.read(&line, cache, samples_max, resolve);
+        }
+        line.clear();
+        self.cut = line;
+    }
+
+    /// Reads whole lines.
+    fn read(
+        &mut self,
+        lines: &[u8],
+        cache: &mut Cache,
+        samples_max: u64,
+        resolve: &mut impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
+    ) {
+        let mut reader = Reader { state: self, cache, resolve, family_line: None };
+        reader.lines(lines, samples_max);
+        if let Some(line) = reader.family_line {
+            self.family_line.clear();
+            self.family_line.extend_from_slice(line);
+        }
+    }
 }
 
 /// Lines that look like samples.
@@ -93,12 +198,10 @@ fn samples_in(body: &[u8]) -> u64 {
 }
 
 impl Reading {
-    /// Notes a bad line; `rest` is what of the body it begins.
-    fn bad(&mut self, body: &[u8], rest: &[u8], line: &[u8], problem: &str) {
+    /// Notes a bad line.
+    fn bad(&mut self, number: u64, line: &[u8], problem: &str) {
         self.lines_bad += 1;
         if self.first_bad.is_none() {
-            let before = body.get(..body.len() - rest.len()).unwrap_or_default();
-            let number = memchr::memchr_iter(b'\n', before).count() + 1;
             let shown = line.get(..BAD_LINE_BYTES_MAX).unwrap_or(line);
             let dots = if shown.len() < line.len() { "..." } else { "" };
             let shown = String::from_utf8_lossy(shown);
@@ -107,156 +210,158 @@ impl Reading {
     }
 }
 
-struct Reader<'a, 'b, R> {
+/// Reads whole lines.
+struct Reader<'a, 't, R> {
+    state: &'a mut Progress,
     cache: &'a mut Cache,
-    resolve: R,
-    labels: LabelsBuilder,
-    /// Names that the line gives an empty value.
-    empty: Vec<String>,
-    family: Family,
-    /// The last `# TYPE` line that could be read; empty before the first.
-    family_line: &'b [u8],
-    reading: Reading,
+    resolve: &'a mut R,
+    /// The last `# TYPE` line among these lines.
+    family_line: Option<&'t [u8]>,
 }
 
-impl<'b, R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, 'b, R> {
-    /// Reads the line that `text` begins with, if it is the one that is expected and plain; gives what follows it.
-    #[inline]
-    fn expected(&mut self, text: &'b [u8], out: &mut Vec<Parsed>) -> Option<&'b [u8]> {
-        if text.starts_with(b"# HELP ") {
-            let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
-            return Some(text.get(end + 1..).unwrap_or_default());
-        }
-        let (place, length, meaning) = self.cache.expected(text, self.family)?;
-        let (line, rest) = text.split_at_checked(length)?;
-        match meaning {
-            Meaning::Type(family) => {
-                let rest = end_of_line(rest)?;
-                (self.family, self.family_line) = (family, line);
-                self.cache.held(place);
-                Some(rest)
+impl<'t, R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, 't, R> {
+    fn lines(&mut self, text: &'t [u8], samples_max: u64) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            if self.state.reading.failed.is_some() {
+                // What is dropped with the scrape is counted.
+                self.state.reading.samples += samples_in(rest);
+                return;
             }
-            Meaning::Sample(slot) => {
-                let (timestamp, value, rest) = tail(rest)?;
-                self.add(place, Parsed { slot, timestamp, value }, out);
-                Some(rest)
+            rest = self.expected(rest, samples_max);
+            if !rest.is_empty() && !self.is_over(samples_max) {
+                let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+                let (line, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+                self.state.lines += 1;
+                match self.line(line) {
+                    Ok(()) => {}
+                    Err(Refusal::Line(problem)) => self.state.reading.bad(self.state.lines, line, problem),
+                    Err(Refusal::Scrape(error)) => {
+                        self.state.reading.samples += 1;
+                        self.state.reading.failed = Some(error);
+                    }
+                }
+                rest = after.get(1..).unwrap_or_default();
+            }
+            if self.is_over(samples_max) {
+                let text = format!(
+                    "more than {samples_max} samples after metric relabelling (sample_limit, or batch.max_rows)"
+                );
+                self.state.reading.failed = Some(ScrapeError::Limit(text));
             }
         }
     }
 
-    #[inline]
-    fn add(&mut self, place: Place, sample: Parsed, out: &mut Vec<Parsed>) {
-        self.cache.held(place);
-        self.push(sample, out);
+    fn is_over(&self, samples_max: u64) -> bool {
+        samples_max > 0 && self.state.samples.slots.len() as u64 > samples_max
     }
 
+    /// Reads the lines that are the ones expected, and plain; gives what follows them.
     #[inline]
-    fn push(&mut self, sample: Parsed, out: &mut Vec<Parsed>) {
-        self.reading.samples += 1;
-        if sample.slot == Slot::DROPPED {
-            self.reading.dropped += 1;
+    fn expected(&mut self, text: &'t [u8], samples_max: u64) -> &'t [u8] {
+        let Progress { samples, reading, family, lines, .. } = &mut *self.state;
+        let kept = samples.slots.len();
+        let lines_max = match samples_max {
+            0 => u64::MAX,
+            max => (max + 1).saturating_sub(kept as u64),
+        };
+        let mut dropped = 0;
+        let rest = self.cache.follow(text, family, &mut self.family_line, lines_max, lines, |slot, tail| {
+            if slot == Slot::DROPPED {
+                dropped += 1;
+            } else {
+                samples.push(slot, tail.value, tail.timestamp);
+            }
+        });
+        reading.dropped += dropped;
+        reading.samples += dropped + (samples.slots.len() - kept) as u64;
+        rest
+    }
+
+    fn push(&mut self, slot: Slot, value: f64, timestamp: i64) {
+        self.state.reading.samples += 1;
+        if slot == Slot::DROPPED {
+            self.state.reading.dropped += 1;
         } else {
-            out.push(sample);
+            self.state.samples.push(slot, value, timestamp);
         }
     }
 
-    fn line(&mut self, line: &'b [u8], out: &mut Vec<Parsed>) -> Result<(), Refusal> {
+    fn line(&mut self, line: &'t [u8]) -> Result<(), Refusal> {
+        if line.len() > LINE_BYTES_MAX {
+            return Err(Refusal::Line(LINE_TOO_LONG));
+        }
         // Blanks at either end are allowed; the carriage return of CRLF is one of them.
         let line = line.trim_ascii();
         match line.first() {
             None => Ok(()),
             Some(b'#') => self.comment(line),
-            Some(_) => self.sample(line, out),
+            Some(_) => self.sample(line),
         }
     }
 
-    fn comment(&mut self, line: &'b [u8]) -> Result<(), Refusal> {
+    fn comment(&mut self, line: &'t [u8]) -> Result<(), Refusal> {
         match line::comment(line) {
             Comment::Other => Ok(()),
             Comment::Bad(problem) => Err(Refusal::Line(problem)),
             Comment::Type { .. } => {
-                self.family = match self.cache.find_type(line) {
+                self.state.family = match self.cache.find_type(line) {
                     Some((place, family)) => {
                         self.cache.held(place);
                         family
                     }
                     None => self.cache.insert_type(line),
                 };
-                self.family_line = line;
+                self.family_line = Some(line);
                 Ok(())
             }
         }
     }
 
-    fn sample(&mut self, line: &[u8], out: &mut Vec<Parsed>) -> Result<(), Refusal> {
+    fn sample(&mut self, line: &[u8]) -> Result<(), Refusal> {
         let parts = line::split(line).map_err(Refusal::Line)?;
         let value = number::value(parts.value).ok_or(Refusal::Line("not a value"))?;
         let timestamp = match parts.timestamp {
             None => NO_TIMESTAMP,
             Some(text) => number::timestamp(text).ok_or(Refusal::Line("not a timestamp in milliseconds"))?,
         };
-        if let Some((place, slot)) = self.cache.find(parts.series, self.family) {
-            self.add(place, Parsed { slot, timestamp, value }, out);
+        let family = self.state.family;
+        let slot = if let Some((place, slot)) = self.cache.find(parts.series, family) {
+            self.cache.held(place);
+            slot
         } else {
             let slot = self.decode(parts.series)?;
-            self.cache.insert(parts.series, self.family, slot);
-            self.push(Parsed { slot, timestamp, value }, out);
-        }
+            self.cache.insert(parts.series, family, slot);
+            slot
+        };
+        self.push(slot, value, timestamp);
         Ok(())
     }
 
     fn decode(&mut self, series: &[u8]) -> Result<Slot, Refusal> {
-        let (labels, empty) = (&mut self.labels, &mut self.empty);
+        let Progress { labels, empty, family, family_line, declared, .. } = &mut *self.state;
         labels.clear();
         empty.clear();
-        let name = line::series(series, |name, value| {
-            if name == METRIC_NAME || !labels.get(name).is_empty() || empty.iter().any(|n| n == name) {
-                return Err("a label name given twice");
-            }
+        let (name, rest) = line::name(series).map_err(Refusal::Line)?;
+        labels.set(METRIC_NAME, name);
+        let read = line::labels(rest, |name, value| {
+            let is_new = match &*value {
+                "" => labels.get(name).is_empty() && !empty.iter().any(|n| n == name),
+                value => labels.add(name, value) && !empty.iter().any(|n| n == name),
+            };
             if value.is_empty() {
                 empty.push(name.to_owned());
             }
-            labels.set(name, &value);
-            Ok(())
+            if is_new { Ok(()) } else { Err("a label name given twice") }
         });
-        let name = name.map_err(Refusal::Line)?;
-        labels.set(METRIC_NAME, name);
-        let metric_type = match line::comment(self.family_line) {
-            Comment::Type { family, metric_type } if line::belongs(name, family, metric_type) => metric_type,
-            _ => MetricType::Unknown,
+        read.map_err(Refusal::Line)?;
+        let declared = match declared.take().filter(|declared| declared.of == *family) {
+            Some(known) => declared.insert(known),
+            None => declared.insert(Declared::read(*family, self.family_line.unwrap_or(family_line))),
         };
+        let is_of_it = line::belongs(name, &declared.name, declared.metric_type);
+        let metric_type = if is_of_it { declared.metric_type } else { MetricType::Unknown };
         (self.resolve)(Exposed { labels, empty, metric_type })
-    }
-}
-
-/// What stands behind the labels of a plain line: timestamp, value, and what follows the line.
-#[inline]
-fn tail(text: &[u8]) -> Option<(i64, f64, &[u8])> {
-    let text = text.strip_prefix(b" ")?;
-    let (value, length) = number::leading(text).or_else(|| other_value(text))?;
-    let rest = text.get(length..)?;
-    if let Some(rest) = end_of_line(rest) {
-        return Some((NO_TIMESTAMP, value, rest));
-    }
-    let rest = rest.strip_prefix(b" ")?;
-    let (timestamp, length) = number::leading_timestamp(rest)?;
-    Some((timestamp, value, end_of_line(rest.get(length..)?)?))
-}
-
-/// A value that is not of the simple kind: `NaN`, `+Inf`, or one with many digits.
-#[cold]
-fn other_value(text: &[u8]) -> Option<(f64, usize)> {
-    let length = text.iter().position(|byte| byte.is_ascii_whitespace()).unwrap_or(text.len());
-    Some((number::value(text.get(..length)?)?, length))
-}
-
-/// What follows the end of a line, if `text` begins with that.
-#[inline]
-fn end_of_line(text: &[u8]) -> Option<&[u8]> {
-    match text {
-        [] => Some(text),
-        [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] => Some(rest),
-        _ => None,
     }
 }
 

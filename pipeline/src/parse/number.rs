@@ -12,11 +12,14 @@ const POWERS: [f64; 23] = [
     1e19, 1e20, 1e21, 1e22,
 ];
 
+/// Bytes that are looked at together.
+const WINDOW: usize = 8;
+
 /// A value, or `None` where the text is none.
 #[must_use]
 pub(crate) fn value(text: &[u8]) -> Option<f64> {
     match leading(text) {
-        Some((value, length)) if length == text.len() => Some(value),
+        Some((value, [])) => Some(value),
         _ => any_float(text),
     }
 }
@@ -27,25 +30,37 @@ pub(crate) fn timestamp(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The decimal number that `text` begins with, and how many bytes it takes. `None` where there is none, or one that is not
-/// of the simple kind.
+/// The whole number of a few digits that is all that `text` begins with before the end of a line; gives it, and what follows
+/// its digits. Most values are such.
+#[inline]
+pub(crate) fn leading_few_digits(text: &[u8]) -> Option<(f64, &[u8])> {
+    let window = u64::from_le_bytes(*text.first_chunk()?);
+    let digits = digits_in(window);
+    if digits == 0 || digits == WINDOW {
+        return None;
+    }
+    let (_, rest) = text.split_at_checked(digits)?;
+    #[expect(clippy::cast_precision_loss, reason = "seven digits are below 2^53")]
+    rest.starts_with(b"\n").then(|| (number_of(window, digits) as f64, rest))
+}
+
+/// The decimal number that `text` begins with, and what follows it. `None` where there is none, or one that is not of the
+/// simple kind.
 ///
 /// A mantissa below 2^53 with a power of ten up to 22 is exact in one multiplication or division (Clinger 1990), and
 /// that is nearly every value there is; the standard library does the rest.
 #[inline]
-pub(crate) fn leading(text: &[u8]) -> Option<(f64, usize)> {
-    let negative = text.first() == Some(&b'-');
-    let (mut mantissa, mut at) = (0, usize::from(negative));
-    let mut digits = run_of_digits(text, &mut at, &mut mantissa);
-    let mut power = 0;
-    if text.get(at) == Some(&b'.') {
-        at += 1;
-        let fraction = run_of_digits(text, &mut at, &mut mantissa);
-        digits += fraction;
-        power = -i32::try_from(fraction).ok()?;
-    }
-    if let Some(b'e' | b'E') = text.get(at) {
-        power += exponent(text, &mut at)?;
+pub(crate) fn leading(text: &[u8]) -> Option<(f64, &[u8])> {
+    let (negative, unsigned) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    let Decimal { mantissa, digits, fraction, mut rest } = leading_decimal(unsigned)?;
+    let mut power = -i32::try_from(fraction).ok()?;
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let (its, after) = leading_exponent(exponent)?;
+        power += its;
+        rest = after;
     }
     // Eighteen digits fit into 64 bits.
     if digits == 0 || digits > 18 || mantissa >= 1 << 53 {
@@ -57,38 +72,132 @@ pub(crate) fn leading(text: &[u8]) -> Option<(f64, usize)> {
         let scale = *POWERS.get(power.unsigned_abs() as usize)?;
         magnitude = if power < 0 { magnitude / scale } else { magnitude * scale };
     }
-    Some((if negative { -magnitude } else { magnitude }, at))
+    Some((if negative { -magnitude } else { magnitude }, rest))
 }
 
-/// The whole number that `text` begins with, as a timestamp in milliseconds, and how many bytes it takes.
-#[inline]
-pub(crate) fn leading_timestamp(text: &[u8]) -> Option<(i64, usize)> {
-    let (mut millis, mut at) = (0, 0);
-    let digits = run_of_digits(text, &mut at, &mut millis);
-    let millis = i64::try_from(millis).ok()?;
-    (1..=18).contains(&digits).then_some((millis, at))
+/// Digits with at most one point among them.
+struct Decimal<'t> {
+    /// The digits as one number, where they are not too many.
+    mantissa: u64,
+    digits: usize,
+    /// How many of them stand behind the point.
+    fraction: usize,
+    /// What follows them.
+    rest: &'t [u8],
 }
 
-/// Appends the digits from `at` on to a number, and says how many there are.
 #[inline]
-fn run_of_digits(text: &[u8], at: &mut usize, number: &mut u64) -> usize {
-    let start = *at;
-    while let Some(digit) = text.get(*at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
-        *number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
-        *at += 1;
+fn leading_decimal(text: &[u8]) -> Option<Decimal<'_>> {
+    let first = window(text);
+    let whole = digits_in(first);
+    if whole < WINDOW && (first >> (whole * 8)).to_le_bytes()[0] == b'.' {
+        // The point is taken out of the window, which leaves seven bytes.
+        let before = (1 << (whole * 8)) - 1;
+        let squeezed = first & before | first >> 8 & !before;
+        let digits = digits_in(squeezed);
+        let mut mantissa = number_of(squeezed, digits);
+        let after = text.get(digits + 1..)?;
+        let rest = if digits == WINDOW - 1 { run_of_digits(after, &mut mantissa) } else { after };
+        let digits = digits + (after.len() - rest.len());
+        return Some(Decimal { mantissa, digits, fraction: digits - whole, rest });
     }
-    *at - start
+    let mut mantissa = 0;
+    let after = run_of_digits(text, &mut mantissa);
+    let whole = text.len() - after.len();
+    let [b'.', point @ ..] = after else {
+        return Some(Decimal { mantissa, digits: whole, fraction: 0, rest: after });
+    };
+    let rest = run_of_digits(point, &mut mantissa);
+    let fraction = point.len() - rest.len();
+    Some(Decimal { mantissa, digits: whole + fraction, fraction, rest })
 }
 
-/// An exponent of at most two digits, from its letter on; anything else is left to the standard library.
-fn exponent(text: &[u8], at: &mut usize) -> Option<i32> {
-    *at += 1;
-    let negative = text.get(*at) == Some(&b'-');
-    *at += usize::from(matches!(text.get(*at), Some(b'-' | b'+')));
-    let mut number = 0;
-    let digits = run_of_digits(text, at, &mut number);
-    let number = i32::try_from(number).ok().filter(|_| (1..=2).contains(&digits))?;
-    Some(if negative { -number } else { number })
+/// The whole number that `text` begins with, as a timestamp in milliseconds, and what follows it.
+#[inline]
+pub(crate) fn leading_timestamp(text: &[u8]) -> Option<(i64, &[u8])> {
+    let mut millis = 0;
+    let rest = run_of_digits(text, &mut millis);
+    let millis = i64::try_from(millis).ok()?;
+    (1..=18).contains(&(text.len() - rest.len())).then_some((millis, rest))
+}
+
+/// Appends the digits that `text` begins with to a number; gives what follows them. Eighteen in all are not too many.
+#[inline]
+fn run_of_digits<'t>(text: &'t [u8], number: &mut u64) -> &'t [u8] {
+    let mut rest = text;
+    loop {
+        let window = window(rest);
+        let digits = digits_in(window);
+        let Some((_, after)) = rest.split_at_checked(digits).filter(|_| digits > 0) else { return rest };
+        let scale = TENS.get(digits).copied().unwrap_or_default();
+        *number = number.wrapping_mul(scale).wrapping_add(number_of(window, digits));
+        rest = after;
+        if digits < WINDOW {
+            return rest;
+        }
+    }
+}
+
+/// Powers of ten by the number of digits in a window.
+const TENS: [u64; WINDOW + 1] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// The window that a text begins with.
+#[inline]
+fn window(text: &[u8]) -> u64 {
+    match text.first_chunk() {
+        Some(window) => u64::from_le_bytes(*window),
+        None => last_window(text),
+    }
+}
+
+/// What is left of a text that has no whole window, with zeros behind it, which are no digits.
+#[cold]
+fn last_window(text: &[u8]) -> u64 {
+    text.iter().rev().fold(0, |window, byte| window << 8 | u64::from(*byte))
+}
+
+/// How many digits a window begins with. All bytes are looked at in one word, the first one in its lowest bits: a digit is `0`
+/// with one of ten numbers, and what is not carries into its highest bit.
+#[inline]
+fn digits_in(window: u64) -> usize {
+    let number = window ^ 0x3030_3030_3030_3030;
+    // A carry can only spoil what stands behind the first byte that is no digit.
+    let others = (number.wrapping_add(0x7676_7676_7676_7676) | number) & 0x8080_8080_8080_8080;
+    (others.trailing_zeros() / 8) as usize
+}
+
+/// The number that the first `digits` bytes of a window are, at least one: pairs are added up to numbers below 100, pairs of
+/// those to numbers below 10,000, and those.
+#[inline]
+fn number_of(window: u64, digits: usize) -> u64 {
+    // Zeros before it change no number.
+    let eight = (window ^ 0x3030_3030_3030_3030) << (((WINDOW - digits) * 8) & 63);
+    let pairs = eight.wrapping_mul(10).wrapping_add(eight >> 8);
+    let low = (pairs & 0xff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
+    let high = (pairs >> 16 & 0xff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
+    low.wrapping_add(high) >> 32
+}
+
+/// An exponent of at most two digits behind its letter, and what follows it; anything else is left to the standard library.
+#[inline]
+fn leading_exponent(text: &[u8]) -> Option<(i32, &[u8])> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let digit = |byte: &u8| Some(i32::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit < 10);
+    let (first, rest) = digits.split_first()?;
+    let mut number = digit(first)?;
+    let mut rest = rest;
+    if let Some(second) = rest.first().and_then(digit) {
+        number = number * 10 + second;
+        rest = rest.get(1..)?;
+    }
+    if rest.first().and_then(digit).is_some() {
+        return None;
+    }
+    Some((if negative { -number } else { number }, rest))
 }
 
 fn any_float(text: &[u8]) -> Option<f64> {
@@ -119,6 +228,8 @@ mod tests {
         check("1.234567890123e+12", Some(1_234_567_890_123.0));
         check("9007199254740993", Some(9_007_199_254_740_992.0));
         check("123456789012345678901234567890", Some(1.234_567_890_123_456_8e29));
+        // One more than 64 bits hold.
+        check("18446744073709551617", Some(18_446_744_073_709_552_000.0));
         check("5e-324", Some(5e-324));
         check(".5", Some(0.5));
         check("5.", Some(5.0));

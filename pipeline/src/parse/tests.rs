@@ -7,10 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod pieces;
+
 /// Reads with a resolver that interns by text, and gives `name{labels} type value timestamp` lines.
 fn read_text(body: &[u8], cache: &mut Cache, known: &mut Vec<String>) -> (Vec<String>, Reading) {
-    let mut out = Vec::new();
-    let reading = read(body, cache, 0, &mut out, |exposed| {
+    let mut progress = Progress::default();
+    let reading = read(body, cache, 0, &mut progress, |exposed| {
         let labels = exposed.labels.build();
         if labels.value(METRIC_NAME) == "dropped" {
             return Ok(Slot::DROPPED);
@@ -22,11 +24,11 @@ fn read_text(body: &[u8], cache: &mut Cache, known: &mut Vec<String>) -> (Vec<St
         });
         Ok(Slot(u32::try_from(at).unwrap()))
     });
-    let line = |p: &Parsed| {
-        let time = if p.timestamp == NO_TIMESTAMP { String::new() } else { format!(" @{}", p.timestamp) };
-        format!("{} {}{time}", known[p.slot.0 as usize], p.value)
+    let line = |(slot, timestamp, value): (Slot, i64, f64)| {
+        let time = if timestamp == NO_TIMESTAMP { String::new() } else { format!(" @{timestamp}") };
+        format!("{} {value}{time}", known[slot.0 as usize])
     };
-    (out.iter().map(line).collect(), reading)
+    (progress.samples.iter().map(line).collect(), reading)
 }
 
 fn check(body: &str, expected: &[&str], bad: u64) {
@@ -106,6 +108,53 @@ fn a_type_is_part_of_what_a_line_means() {
     assert_eq!(types("# TYPE b gauge\na 1\n"), [r#"{__name__="a"} unknown 1"#]);
 }
 
+/// The comments before a family are known by their hash, and by nothing less.
+#[test]
+fn comments_of_one_length_are_told_apart() {
+    let mut cache = Cache::new(Secret::random(), Lines::new(1000));
+    let bodies = [
+        "# HELP a about a counter\n# TYPE a counter\na 1\n",
+        "# HELP a about a counter\n# TYPE a summary\na 1\n",
+        "# HELP a about a\nb 12345\n# TYPE a counter\na 1\n",
+        "# HELP a about a summary\n# TYPE a counter\na 1\n",
+    ];
+    let mut known = Vec::new();
+    for body in bodies.into_iter().cycle().take(20).chain(bodies.map(|body| [body; 3]).into_iter().flatten())
+    {
+        let mut plain = Cache::new(Secret::random(), Lines::new(0));
+        let (found, _) = read_text(body.as_bytes(), &mut cache, &mut known);
+        let (expected, _) = read_text(body.as_bytes(), &mut plain, &mut Vec::new());
+        assert_eq!(found, expected, "{body}");
+    }
+}
+
+/// Comments that are forgotten leave nothing at the place that others take.
+#[test]
+fn forgotten_comments_are_not_taken_for_others() {
+    let others: String = (0..9).map(|n| format!("k{n} 1\n")).collect();
+    let family = |kind: &str| format!("{others}# HELP a about a\n# TYPE a {kind}\na 1\n");
+    for _ in 0..30 {
+        let mut cache = Cache::new(Secret::random(), Lines::new(1000));
+        let mut known = Vec::new();
+        let mut check = |body: &str, expected: Option<&str>| {
+            let samples = read_text(body.as_bytes(), &mut cache, &mut known).0;
+            assert_eq!(samples.get(9).map(String::as_str), expected, "{body}");
+            if cache.has_idle() {
+                cache.prune();
+            }
+        };
+        let (counter, summary) = (r#"{__name__="a"} counter 1"#, r#"{__name__="a"} summary 1"#);
+        for _ in 0..3 {
+            check(&family("counter"), Some(counter));
+        }
+        for _ in 0..3 {
+            check(&others, None);
+        }
+        check(&family("summary"), Some(summary));
+        check(&family("counter"), Some(counter));
+    }
+}
+
 #[test]
 fn lines_that_are_their_familys_name_stay_apart() {
     check(
@@ -136,7 +185,7 @@ fn lines_not_seen_for_two_scrapes_are_forgotten() {
 #[test]
 fn a_forgotten_line_is_decoded_again() {
     let mut cache = Cache::new(Secret::random(), Lines::new(1000));
-    let mut out = Vec::new();
+    let mut out = Progress::default();
     let mut decoded = |body: &str| {
         let mut count = 0;
         read(body.as_bytes(), &mut cache, 0, &mut out, |_| {
@@ -154,7 +203,7 @@ fn a_forgotten_line_is_decoded_again() {
 
 #[test]
 fn the_sample_limit_ends_the_reading() {
-    let mut out = Vec::new();
+    let mut out = Progress::default();
     let mut cache = Cache::new(Secret::random(), Lines::new(1000));
     let reading = read(b"a 1\nb 1\nc 1\nd 1\n", &mut cache, 2, &mut out, |_| Ok(Slot(0)));
     assert_eq!((reading.samples, reading.failed.map(|e| e.reason())), (4, Some("limit")));
@@ -204,13 +253,13 @@ proptest! {
         }
         let mut cache = Cache::new(Secret::random(), Lines::new(1000));
         let mut known = Vec::new();
-        let mut out = Vec::new();
+        let mut out = Progress::default();
         for _ in 0..2 {
             read(body.as_bytes(), &mut cache, 0, &mut out, |exposed| {
                 known.push(exposed.labels.build().to_string());
                 Ok(Slot(u32::try_from(known.len() - 1).unwrap()))
             });
-            let ours: BTreeMap<_, _> = out.iter().map(|p| (known[p.slot.0 as usize].clone(), p.value.to_bits())).collect();
+            let ours: BTreeMap<_, _> = out.samples.iter().map(|(slot, _, value)| (known[slot.0 as usize].clone(), value.to_bits())).collect();
             prop_assert_eq!(&ours, &expected);
             prop_assert_eq!(&ours, &oracle(&body));
         }
@@ -242,6 +291,9 @@ fn lines_of_all_kinds() -> Vec<String> {
         "# TYPE h histogram",
         "# TYPE x colour",
         "# HELP a About a.",
+        "# HELP a About a.\n# TYPE a counter",
+        "# HELP a About a.\n# TYPE a summary",
+        "# HELP b About b.\n# TYPE b counter",
         "# HELPLESS",
         "#",
         "",
@@ -339,14 +391,14 @@ proptest! {
 fn lines_that_find_no_room_are_read_all_the_same() {
     let all = Lines::new(1);
     let mut cache = Cache::new(Secret::random(), Arc::clone(&all));
-    let mut out = Vec::new();
+    let mut out = Progress::default();
     for scrape in 1..4 {
         let mut decoded = 0;
         let reading = read(b"a 1\nb 1\nc 1\nd 1\n", &mut cache, 0, &mut out, |_| {
             decoded += 1;
             Ok(Slot(decoded))
         });
-        assert_eq!((reading.samples, out.len(), cache.len()), (4, 4, 2));
+        assert_eq!((reading.samples, out.samples.slots.len(), cache.len()), (4, 4, 2));
         assert_eq!(decoded, if scrape == 1 { 4 } else { 2 });
     }
     let mut other = Cache::new(Secret::random(), Arc::clone(&all));

@@ -13,6 +13,7 @@ use md5::{Digest, Md5};
 use regex::Regex;
 
 use self::pattern::Template;
+pub(crate) use self::pattern::compile as compile_pattern;
 use crate::model::labels::LabelsBuilder;
 
 pub use self::config::{Action, RelabelConfig};

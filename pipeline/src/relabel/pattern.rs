@@ -11,7 +11,7 @@
 use regex::{Captures, Regex};
 
 /// Compiles `pattern` to match whole texts, `.` included newlines (`^(?s:...)$`, as Prometheus 3).
-pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     // Alone first: `a)(b` must not become valid by the anchors around it.
     let translated = translate(pattern);
     let problem = |e: &regex::Error| format!("{pattern:?} is not a regular expression: {}", reason(e));

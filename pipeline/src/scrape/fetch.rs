@@ -16,7 +16,8 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode, Uri};
 use url::{Position, Url};
 
-use super::body::{self, Buffer, Memory};
+use super::body::{self, Body, Memory, Outlet};
+use super::gzip::Gzip;
 use super::job::{Render, ResolvedJob, Source};
 use crate::http::{Connection, Origin, RequestHeaders, Tls, USER_AGENT_VALUE, chain};
 use crate::model::scrape::{Exposition, ScrapeError};
@@ -25,8 +26,6 @@ use crate::model::scrape::{Exposition, ScrapeError};
 const ACCEPT_VALUE: &str = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
 /// As Prometheus (Go's `net/http`).
 const REDIRECTS_MAX: usize = 10;
-/// Taken for a body of unknown size.
-const FIRST_BODY_BYTES: u64 = 128 * 1024;
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// What all targets of a job share.
@@ -42,28 +41,26 @@ pub(super) struct Fetcher {
     way: Way,
     timeout: Duration,
     memory: Memory,
+    outlet: Outlet,
 }
 
 enum Way {
     Http(Box<Http>),
     InProcess(Render),
+    Blocking(Render),
     /// No scrape can succeed, and this is why.
     Never(ScrapeError),
 }
 
 struct Http {
     client: Arc<Client>,
-    memory: Memory,
     place: Place,
     timeout_header: HeaderValue,
     /// The connection that the last scrape left.
     idle: Option<Connection>,
-    /// The size of the last body: the next will be about as large.
-    body_bytes: u64,
 }
 
 /// A URL, taken apart once into what a request needs.
-#[derive(Clone)]
 struct Place {
     url: Url,
     origin: Origin,
@@ -112,30 +109,33 @@ impl Fetcher {
         url: &str,
         timeout: Duration,
         memory: &Memory,
+        outlet: Outlet,
     ) -> Self {
-        let memory = memory.for_one();
         let way = match (&job.source, client) {
             (Source::InProcess(render), _) => Way::InProcess(Arc::clone(render)),
+            (Source::Blocking(render), _) => Way::Blocking(Arc::clone(render)),
             (Source::Http, Err(error)) => Way::Never(error.clone()),
-            (Source::Http, Ok(client)) => match Http::new(client, url, timeout, &memory) {
+            (Source::Http, Ok(client)) => match Http::new(client, url, timeout) {
                 Ok(http) => Way::Http(Box::new(http)),
                 Err(error) => Way::Never(error),
             },
         };
-        Self { way, timeout, memory }
+        Self { way, timeout, memory: memory.for_one(), outlet }
     }
 
     /// Fails every scrape with `error`.
-    pub(super) fn never(error: ScrapeError, timeout: Duration, memory: &Memory) -> Self {
-        Self { way: Way::Never(error), timeout, memory: memory.clone() }
+    pub(super) fn never(error: ScrapeError, timeout: Duration, memory: &Memory, outlet: Outlet) -> Self {
+        Self { way: Way::Never(error), timeout, memory: memory.for_one(), outlet }
     }
 
-    /// Asks once. Whatever happens, it is over within the timeout.
+    /// Asks once, and hands on parts of a large body as they come. Whatever happens, it is over within the timeout.
     pub(super) async fn fetch(&mut self) -> Result<Exposition, ScrapeError> {
+        let Self { way, memory, outlet, .. } = self;
         let answer = async {
-            match &mut self.way {
-                Way::Http(http) => http.get().await,
-                Way::InProcess(render) => body::whole(&self.memory, render()).await,
+            match way {
+                Way::Http(http) => http.get(memory, outlet).await,
+                Way::InProcess(render) => body::whole(memory, render()).await,
+                Way::Blocking(render) => body::whole(memory, aside(render).await?).await,
                 Way::Never(error) => Err(error.clone()),
             }
         };
@@ -150,33 +150,37 @@ impl Fetcher {
     }
 }
 
+/// Calls a function that blocks where it keeps nobody waiting.
+async fn aside(render: &Render) -> Result<Vec<u8>, ScrapeError> {
+    let render = Arc::clone(render);
+    let ended = tokio::task::spawn_blocking(move || render()).await;
+    ended.map_err(|_| ScrapeError::Truncated("the reading failed, which is a defect".to_owned()))
+}
+
 impl Http {
-    fn new(client: &Arc<Client>, url: &str, timeout: Duration, memory: &Memory) -> Result<Self, ScrapeError> {
+    fn new(client: &Arc<Client>, url: &str, timeout: Duration) -> Result<Self, ScrapeError> {
         let invalid = || ScrapeError::Connect(format!("{url:?} is no URL"));
         let place = Place::new(Url::parse(url).map_err(|_| invalid())?)?;
         let timeout_header =
             HeaderValue::from_str(&timeout.as_secs_f64().to_string()).map_err(|_| invalid())?;
-        let (client, memory) = (Arc::clone(client), memory.clone());
-        Ok(Self { client, memory, place, timeout_header, idle: None, body_bytes: 0 })
+        Ok(Self { client: Arc::clone(client), place, timeout_header, idle: None })
     }
 
     /// Follows redirects to the answer that counts.
-    async fn get(&mut self) -> Result<Exposition, ScrapeError> {
-        let client = Arc::clone(&self.client);
-        let mut headers = client.headers.all().await?;
-        let mut place = self.place.clone();
+    async fn get(&mut self, memory: &Memory, outlet: &Outlet) -> Result<Exposition, ScrapeError> {
+        let (mut elsewhere, mut is_trusted) = (None, true);
         for _ in 0..=REDIRECTS_MAX {
             // Taken, not borrowed: a scrape that is cut short leaves no connection in the middle of an answer.
             let idle = self.idle.take();
-            let (mut connection, response) = self.ask(idle, &place, &headers).await?;
+            let place = elsewhere.as_ref().unwrap_or(&self.place);
+            let (mut connection, response) = self.ask(idle, place, is_trusted).await?;
             let Some(next) = self.redirect(&place.url, &response)? else {
-                return self.read(connection, response).await;
+                return self.read(connection, response, memory, outlet).await;
             };
-            place = Place::new(next)?;
-            if place.origin != self.place.origin {
-                // Secrets are for the server that the configuration names.
-                headers = client.headers.public();
-            }
+            let place = Place::new(next)?;
+            // Secrets are for the server that the configuration names, and nobody else may send us there with them.
+            is_trusted &= place.origin == self.place.origin;
+            elsewhere = Some(place);
             let is_whole = response.body().is_end_stream();
             drop(response);
             if is_whole && connection.is_ready().await {
@@ -188,33 +192,36 @@ impl Http {
 
     /// Sends one request, over the idle connection if it still lives.
     async fn ask(
-        &mut self,
+        &self,
         idle: Option<Connection>,
         place: &Place,
-        headers: &HeaderMap,
+        is_trusted: bool,
     ) -> Result<(Connection, Response<Incoming>), ScrapeError> {
         if let Some(mut connection) = idle.filter(|idle| idle.origin == place.origin)
             && connection.is_ready().await
         {
             // The server may close an idle connection at the very moment it is used again: that is no failure of the
             // target, and asking again over a new one cannot do harm.
-            if let Ok(response) = connection.send(self.request(place, headers)).await {
+            let request = self.request(place, is_trusted).await?;
+            if let Ok(response) = connection.send(request).await {
                 return Ok((connection, response));
             }
         }
+        let request = self.request(place, is_trusted).await?;
         let mut connection = Connection::open(&place.origin, &self.client.tls).await?;
-        let response = connection.send(self.request(place, headers)).await.map_err(|e| broken(&e))?;
+        let response = connection.send(request).await.map_err(|e| broken(&e))?;
         Ok((connection, response))
     }
 
-    fn request(&self, place: &Place, headers: &HeaderMap) -> Request<Empty<Bytes>> {
+    async fn request(&self, place: &Place, is_trusted: bool) -> Result<Request<Empty<Bytes>>, ScrapeError> {
+        let headers = &self.client.headers;
+        let mut headers = if is_trusted { headers.all().await? } else { headers.public() };
+        headers.insert(HOST, place.host.clone());
+        headers.insert(TIMEOUT_HEADER, self.timeout_header.clone());
         let mut request = Request::new(Empty::new());
         request.uri_mut().clone_from(&place.path);
-        let all = request.headers_mut();
-        all.clone_from(headers);
-        all.insert(HOST, place.host.clone());
-        all.insert(TIMEOUT_HEADER, self.timeout_header.clone());
-        request
+        *request.headers_mut() = headers;
+        Ok(request)
     }
 
     /// Where the answer leads on to, if anywhere.
@@ -238,33 +245,30 @@ impl Http {
         &mut self,
         mut connection: Connection,
         response: Response<Incoming>,
+        memory: &Memory,
+        outlet: &Outlet,
     ) -> Result<Exposition, ScrapeError> {
         if response.status() != StatusCode::OK {
             return Err(ScrapeError::Status(response.status().as_u16()));
         }
-        let gzip = is_gzip(response.headers())?;
+        let is_gzip = is_gzip(response.headers())?;
         let announced =
             response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        let mut buffer = Buffer::new(&self.memory, self.client.body_limit);
-        // A little more than last time. More is taken as it comes, so that nobody holds memory by announcing a lot.
-        let likely = (self.body_bytes + self.body_bytes / 16).max(FIRST_BODY_BYTES);
-        match announced {
-            Some(size) => buffer.expect(size, likely).await?,
-            None => buffer.prepare(likely).await?,
-        }
-        let mut body = response.into_body();
-        while let Some(data) = connection.data(&mut body).await {
-            buffer.push(&data.map_err(|e| broken(&e))?).await?;
+        let mut body = Body::new(memory, outlet, self.client.body_limit, announced)?;
+        let mut gzip = is_gzip.then(|| Gzip::new(&mut body));
+        let mut incoming = response.into_body();
+        while let Some(data) = connection.data(&mut incoming).await {
+            let data = data.map_err(|e| broken(&e))?;
+            match &mut gzip {
+                Some(gzip) => gzip.push(&data, &mut body).await?,
+                None => body.push(data).await?,
+            }
         }
         self.idle = Some(connection);
-        self.body_bytes = buffer.len();
-        if gzip {
-            let compressed = buffer.finish();
-            let mut plain = Buffer::new(&self.memory, self.client.body_limit);
-            plain.decompress(&compressed.body).await?;
-            buffer = plain;
+        if let Some(gzip) = gzip {
+            gzip.finish(&mut body).await?;
         }
-        Ok(buffer.finish())
+        Ok(body.finish())
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) enum Source {
     Http,
     /// A function of this process.
     InProcess(Render),
+    /// A function of this process that reads files, and may take its time.
+    Blocking(Render),
 }
 
 impl fmt::Debug for Source {
@@ -33,6 +35,7 @@ impl fmt::Debug for Source {
         f.write_str(match self {
             Self::Http => "Http",
             Self::InProcess(_) => "InProcess",
+            Self::Blocking(_) => "Blocking",
         })
     }
 }
@@ -130,7 +133,13 @@ impl ResolvedJob {
     /// The job of the agent's own metrics, which need no port: `render` is called at each scrape.
     #[must_use]
     pub fn in_process(global: &GlobalConfig, render: Render) -> Self {
-        let config = ScrapeConfig { job_name: IN_PROCESS_JOB.to_owned(), ..ScrapeConfig::default() };
+        Self::in_process_named(IN_PROCESS_JOB, global, render)
+    }
+
+    /// Another job inside this process. Its labels win over the target's where it honours its own.
+    #[must_use]
+    pub(crate) fn in_process_named(name: &str, global: &GlobalConfig, render: Render) -> Self {
+        let config = ScrapeConfig { job_name: name.to_owned(), ..ScrapeConfig::default() };
         let labels = Labels::from_pairs([("__address__", IN_PROCESS_ADDRESS)]);
         let group = TargetGroup {
             source: IN_PROCESS_ADDRESS.to_owned(),
@@ -138,7 +147,13 @@ impl ResolvedJob {
             ..TargetGroup::default()
         };
         Self {
-            job: Arc::new(Job { name: IN_PROCESS_JOB.to_owned(), honor_timestamps: true, ..Job::default() }),
+            job: Arc::new(Job {
+                name: name.to_owned(),
+                honor_timestamps: true,
+                // Namespaces and pods of others stand in it.
+                honor_labels: name != IN_PROCESS_JOB,
+                ..Job::default()
+            }),
             static_groups: vec![group],
             interval: config.interval(global).0,
             timeout: config.timeout(global).0,
@@ -149,6 +164,12 @@ impl ResolvedJob {
             sharding: Sharding::default(),
             config,
         }
+    }
+
+    /// The same job, whose one target is a function of this process that may block.
+    #[must_use]
+    pub fn read_by(self, render: Render) -> Self {
+        Self { source: Source::Blocking(render), ..self }
     }
 
     /// The same job, of which this agent scrapes only its share.

@@ -6,6 +6,7 @@ mod body;
 mod check;
 mod config;
 mod fetch;
+mod gzip;
 mod job;
 mod metrics;
 mod pool;

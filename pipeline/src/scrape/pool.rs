@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::body::Memory;
+use super::body::{Memory, Outlet};
 use super::fetch::{Client, Fetcher};
 use super::job::ResolvedJob;
 use super::metrics::Metrics;
@@ -22,9 +22,10 @@ use super::schedule::Schedule;
 use super::targets::{self, ActiveTarget, Resolver};
 use super::view::TargetsView;
 use crate::gate::{Gate, Moment, State};
-use crate::model::scrape::{Scrape, ScrapeError};
+use crate::model::scrape::{Arrival, Scrape, ScrapeError};
 use crate::model::target::{Target, TargetSet};
 use crate::model::units::Size;
+use crate::rest::Rest;
 
 /// How many targets `scrape_once` asks at a time.
 const ONCE_CONCURRENCY: usize = 16;
@@ -55,10 +56,12 @@ pub struct Pool {
 /// What every loop has.
 #[derive(Clone)]
 struct Shared {
-    queue: mpsc::Sender<Scrape>,
+    queue: mpsc::Sender<Arrival>,
     memory: Memory,
     metrics: Arc<Metrics>,
     clock: Clock,
+    /// Of the worker, who need not be woken for each scrape.
+    rest: Rest,
     /// Each says why nothing can be kept at the moment.
     pauses: Vec<watch::Receiver<Option<String>>>,
 }
@@ -73,14 +76,15 @@ impl Pool {
     /// A pool that sends to `queue`; all bodies together take at most `max_body_bytes`.
     #[must_use]
     pub fn new(
-        queue: mpsc::Sender<Scrape>,
+        queue: mpsc::Sender<Arrival>,
         max_body_bytes: Size,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
-        let memory = Memory::new(max_body_bytes, metrics.body_waits.clone());
+        let rest = Rest::default();
+        let memory = Memory::new(max_body_bytes, metrics.body_waits.clone(), rest.clone());
         Self {
-            shared: Shared { queue, memory, metrics, clock, pauses: Vec::new() },
+            shared: Shared { queue, memory, metrics, clock, rest, pauses: Vec::new() },
             view: TargetsView::default(),
             gate: Gate::open(),
         }
@@ -99,6 +103,11 @@ impl Pool {
     /// The gate before the targets.
     pub(crate) fn gate(&self) -> Gate {
         self.gate.clone()
+    }
+
+    /// Of whoever takes the scrapes: ended where the queue fills.
+    pub(crate) fn rest(&self) -> Rest {
+        self.shared.rest.clone()
     }
 
     /// The targets as they are now; stays valid while the pool runs.
@@ -152,7 +161,7 @@ impl Pool {
             let client = Client::new(job);
             let targets = targets::resolve(job, set);
             for target in targets.active.iter().take(at_most) {
-                let fetcher = fetcher(job, &client, target, targets.limit_exceeded, &self.shared.memory);
+                let fetcher = fetcher(job, &client, target, targets.limit_exceeded, &self.shared);
                 let target = Arc::clone(&target.target);
                 let (at_a_time, shared) = (Arc::clone(&at_a_time), self.shared.clone());
                 tasks.spawn(async move {
@@ -160,7 +169,7 @@ impl Pool {
                     let mut one = TargetLoop { target, fetcher, shared };
                     let time = (one.shared.clock)();
                     let scrape = one.scrape(time).await;
-                    one.shared.queue.send(scrape).await.map_err(|_| Error::QueueClosed)
+                    one.shared.queue.send(Arrival::Scrape(scrape)).await.map_err(|_| Error::QueueClosed)
                 });
             }
             self.view.replace(position, targets, &self.shared.metrics);
@@ -331,11 +340,16 @@ impl JobLoops {
         let target = Arc::clone(&active.target);
         let abort = self.abort.child_token();
         let stop = abort.child_token();
-        let fetcher = fetcher(&self.job, &self.client, active, limit_exceeded, &self.shared.memory);
+        let fetcher = fetcher(&self.job, &self.client, active, limit_exceeded, &self.shared);
         let one = TargetLoop { target: Arc::clone(&target), fetcher, shared: self.shared.clone() };
         let (interval, from) = (active.interval, self.state.from);
         let (aborted, stopped) = (abort.clone(), stop.clone());
-        self.tasks.spawn(async move { one.run(interval, from, &stopped, &aborted).await });
+        self.tasks.spawn(async move {
+            let target = Arc::clone(&one.target);
+            let ended = one.run(interval, from, &stopped, &aborted).await;
+            target.set_next_scrape(None);
+            ended
+        });
         Running { target, abort, stop }
     }
 }
@@ -345,11 +359,12 @@ fn fetcher(
     client: &Result<Arc<Client>, ScrapeError>,
     active: &ActiveTarget,
     limit_exceeded: Option<u64>,
-    memory: &Memory,
+    shared: &Shared,
 ) -> Fetcher {
+    let (memory, outlet) = (&shared.memory, Outlet::new(&active.target, &shared.queue));
     match limit_exceeded {
-        Some(limit) => Fetcher::never(ScrapeError::TargetLimit(limit), active.timeout, memory),
-        None => Fetcher::new(job, client, &active.target.url, active.timeout, memory),
+        Some(limit) => Fetcher::never(ScrapeError::TargetLimit(limit), active.timeout, memory, outlet),
+        None => Fetcher::new(job, client, &active.target.url, active.timeout, memory, outlet),
     }
 }
 
@@ -374,6 +389,7 @@ impl TargetLoop {
         let from = from.unwrap_or_else(|| Moment { at: Instant::now(), time: clock() });
         let mut schedule = Schedule::new(hash, interval, from.at, from.time);
         loop {
+            self.target.set_next_scrape(Some(schedule.due_time()));
             let is_due = tokio::time::sleep_until(schedule.due());
             if stop.run_until_cancelled(is_due).await.is_none() {
                 return Ok(());
@@ -398,7 +414,11 @@ impl TargetLoop {
 
     /// Sends a scrape and says what is to blame if that took long.
     async fn send(&mut self, scrape: Scrape) -> Result<&'static str, Error> {
-        match self.shared.queue.try_send(scrape) {
+        let queue = &self.shared.queue;
+        if queue.capacity() <= queue.max_capacity() / 2 {
+            self.shared.rest.hurry();
+        }
+        match queue.try_send(Arrival::Scrape(scrape)) {
             Ok(()) => Ok("slow"),
             Err(mpsc::error::TrySendError::Full(scrape)) => {
                 self.shared.queue.send(scrape).await.map_err(|_| Error::QueueClosed)?;
@@ -415,7 +435,7 @@ impl TargetLoop {
         let metrics = &self.shared.metrics;
         let result = match &outcome {
             Ok(exposition) => {
-                metrics.body_bytes.inc_by(exposition.body.len() as u64);
+                metrics.body_bytes.inc_by(exposition.end());
                 "ok"
             }
             Err(error) => error.reason(),

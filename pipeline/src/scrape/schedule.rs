@@ -1,11 +1,17 @@
 //! When a target is scraped: at a moment of its own within the interval, at the same distance ever after.
 //!
 //! Takes the monotonic and the wall clock as values, gives the next due time. The moment is a stable hash of the target
-//! modulo the interval on the wall clock (as Prometheus), so that targets spread evenly and a restart changes nothing.
+//! modulo the interval on the wall clock (as Prometheus), so that targets spread evenly and a restart changes nothing. Moments
+//! lie on a grid, since scrapes that begin together share what it costs to wake up.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// The step of the grid, milliseconds, and how many of them an interval has at least. A node's hundred targets begin a few at a
+/// time, and ten thousand targets by tens.
+const STEP: i64 = 50;
+const STEPS_MIN: i64 = 20;
 
 /// The due times of one target.
 #[derive(Clone, Debug)]
@@ -23,6 +29,8 @@ impl Schedule {
     pub(super) fn new(hash: u64, interval: Duration, now: Instant, time: i64) -> Self {
         let interval = interval.max(Duration::from_millis(1));
         let phase = i64::try_from(hash % u64::try_from(millis(interval)).unwrap_or(1)).unwrap_or(0);
+        let step = (millis(interval) / STEPS_MIN).clamp(1, STEP);
+        let phase = phase / step * step;
         let mut schedule = Self { interval, phase, due: now, due_time: time };
         schedule.anchor(now, time);
         schedule
@@ -31,6 +39,11 @@ impl Schedule {
     /// When the next scrape is due.
     pub(super) fn due(&self) -> Instant {
         self.due
+    }
+
+    /// The same on the wall clock, milliseconds since the Unix epoch.
+    pub(super) fn due_time(&self) -> i64 {
+        self.due_time
     }
 
     /// The timestamp for a scrape that begins `now`. It is the due time, so that timestamps are perfectly regular,
@@ -97,7 +110,10 @@ mod tests {
         check(4_000, 3_999, 1);
         check(4_000, 4_001, 14_999);
         check(15_000 * 7 + 4_000, 30_000, 4_000);
-        check(u64::MAX, 1_700_000_000_123, 1_492);
+        check(u64::MAX, 1_700_000_000_123, 1_477);
+        // Those of neighbours on the grid are the same.
+        check(4_049, 0, 4_000);
+        check(4_050, 0, 4_050);
     }
 
     #[test]

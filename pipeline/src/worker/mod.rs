@@ -3,6 +3,7 @@
 //! The worker owns all series, the open batch and the encoder, and runs on one thread. It looks at no clock and does
 //! no I/O: `now` is an argument.
 
+mod parts;
 mod thread;
 
 use std::collections::HashMap;
@@ -10,17 +11,18 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use crate::batch::Batcher;
-use crate::encode::Encoder;
+use crate::encode::{Encoder, Numbers};
 use crate::gate::stretch;
-use crate::intern::TargetSeries;
+use crate::intern::{Kept, TargetSeries};
 use crate::journal::{Entry, Found, Left, Scribe};
 use crate::metrics::{Metrics, reason};
+use crate::model::batch::Batch;
 use crate::model::labels::Labels;
 use crate::model::object::{Object, Tenure};
-use crate::model::sample::{Batch, Parsed, SeriesTable};
-use crate::model::scrape::{Scrape, ScrapeError};
+use crate::model::scrape::{Exposition, Scrape, ScrapeError};
+use crate::model::series::SeriesTable;
 use crate::model::target::{Health, LastScrape, Target};
-use crate::parse::{self, Cache, Lines, Reading, Secret};
+use crate::parse::{Cache, Lines, Progress, Reading, Secret};
 use crate::report::{self, Report, ReportSeries};
 use crate::{Limits, batch};
 
@@ -28,21 +30,25 @@ pub(crate) use thread::{Connections, run};
 
 /// What a worker is told once.
 #[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) batch: batch::Config,
-    pub(crate) limits: Limits,
+pub struct Settings {
+    /// When a batch becomes an object.
+    pub batch: batch::Config,
+    /// What the process admits and holds.
+    pub limits: Limits,
     /// Labels that every series gets if it lacks them; `cluster_id` among them.
-    pub(crate) external: Labels,
+    pub external: Labels,
     /// The sequence number of the first object.
-    pub(crate) next_sequence: u64,
+    pub next_sequence: u64,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub struct Worker {
     limits: Limits,
     external: Labels,
     next_sequence: u64,
+    /// The smallest number that an object out of the journal may have.
+    replay_from: u64,
     secret: Secret,
     /// Whether series that are gone keep others out.
     crowded: bool,
@@ -56,8 +62,9 @@ pub(crate) struct Worker {
     /// Writes what is added to the open batch for the journal; `None` without one.
     scribe: Option<Scribe>,
     metrics: Arc<Metrics>,
-    /// The samples of the scrape at hand; kept for its buffer.
-    parsed: Vec<Parsed>,
+    /// Of the body that was read last, and what is kept of it; held for the buffers.
+    spare: Progress,
+    kept: Kept,
 }
 
 /// What is remembered of one target from scrape to scrape.
@@ -67,31 +74,40 @@ struct TargetState {
     lines: Cache,
     series: TargetSeries,
     report: ReportSeries,
+    /// What has been read of a body that is not complete yet.
+    begun: Option<Progress>,
 }
 
 impl Worker {
-    pub(crate) fn new(settings: Settings, encoder: Encoder, metrics: Arc<Metrics>) -> Self {
+    /// A worker that knows no target yet.
+    #[must_use]
+    pub fn new(settings: Settings, encoder: Encoder, metrics: Arc<Metrics>) -> Self {
         let lines = Lines::new(settings.limits.max_series);
+        let mut batcher = Batcher::new(settings.batch);
+        batcher.sealed(1, encoder.row_bytes());
         Self {
             limits: settings.limits,
             external: settings.external,
             next_sequence: settings.next_sequence,
+            replay_from: 0,
             secret: Secret::random(),
             crowded: false,
             lines,
             table: SeriesTable::default(),
             targets: HashMap::new(),
-            batcher: Batcher::new(settings.batch),
+            batcher,
             encoder,
             scribe: None,
             metrics,
-            parsed: Vec::new(),
+            spare: Progress::default(),
+            kept: Kept::default(),
         }
     }
 
     /// Has everything written for the journal, from the next scrape on; `left` is what an earlier process had written.
     pub(crate) fn keep_journal(&mut self, left: &Left) {
         self.scribe = Some(Scribe::new(left.next_generation()));
+        self.replay_from = left.taken();
     }
 
     /// Says in which turn the next scrape was made; those of one batch have one.
@@ -99,35 +115,30 @@ impl Worker {
         self.batcher.open.tenure = tenure;
     }
 
-    /// Samples in the open batch.
-    pub(crate) fn open_samples(&self) -> usize {
-        self.batcher.open.len()
+    /// Scrapes in the open batch, the reports on them counted too.
+    pub(crate) fn open_scrapes(&self) -> usize {
+        self.batcher.open.scrapes()
     }
 
-    /// What was added to the open batch after its first `from` samples, for the journal.
+    /// What was added to the open batch after its first `from` scrapes, for the journal.
     pub(crate) fn written_since(&mut self, from: usize) -> Option<Entry> {
-        let Self { scribe, batcher, table, next_sequence, .. } = self;
-        let added = batcher.open.len() > from;
-        scribe
-            .as_mut()
-            .filter(|_| added)
-            .map(|scribe| scribe.write(&batcher.open, from, table, *next_sequence))
+        let number = self.numbers().last;
+        let Self { scribe, batcher, table, .. } = self;
+        let added = batcher.open.scrapes() > from;
+        scribe.as_mut().filter(|_| added).map(|scribe| scribe.write(&batcher.open, from, table, number))
     }
 
     /// Adds the samples of a scrape and the report on it to the open batch.
-    pub(crate) fn take(&mut self, scrape: Scrape, now: Instant) {
+    pub fn take(&mut self, scrape: Scrape, now: Instant) {
         let Scrape { target, time, duration, outcome } = scrape;
-        let (external, secret, table) = (&self.external, &self.secret, &mut self.table);
-        let mut state = self.targets.remove(&address(&target)).unwrap_or_else(|| TargetState {
-            target: Arc::downgrade(&target),
-            lines: Cache::new(secret.clone(), Arc::clone(&self.lines)),
-            series: TargetSeries::new(),
-            report: ReportSeries::new(&target, external, table),
-        });
+        let mut state = self.state(&target);
         let mut report = Report { duration_seconds: duration.as_secs_f64(), ..Report::default() };
         let (reading, outcome) = match outcome {
-            Ok(exposition) => self.read(&mut state, &target, &exposition.body, time, &mut report),
-            Err(error) => (Reading::default(), Err(error)),
+            Ok(exposition) => self.read(&mut state, &target, exposition, time, &mut report),
+            Err(error) => {
+                self.give_up(&mut state);
+                (Reading::default(), Err(error))
+            }
         };
         report.up = outcome.is_ok();
         if matches!(outcome, Err(ScrapeError::BodySize(_))) {
@@ -136,7 +147,7 @@ impl Worker {
         state.report.push(&report, time, &mut self.batcher.open);
         self.batcher.open.last_scrape = self.batcher.open.last_scrape.max(time);
         self.metrics.samples_reported.inc_by(report::NAMES.len() as u64);
-        self.batcher.touched(now);
+        self.batcher.touched(now, time);
         self.metrics.batch_samples.set(gauge(self.batcher.open.len()));
         self.targets.insert(address(&target), state);
         let health = match outcome {
@@ -158,11 +169,12 @@ impl Worker {
         );
     }
 
-    /// Whether the open batch has to become an object before a scrape of this time is taken, because the two may turn out to
-    /// belong to different agents.
+    /// Whether the open batch has to become an object before a scrape of this time is taken: because it is old enough by then, or
+    /// because the two may turn out to belong to different agents.
     pub(crate) fn is_cut(&self, time: i64, ours_until: i64) -> bool {
         let open = &self.batcher.open;
-        !open.is_empty() && stretch(open.last_scrape, ours_until) < stretch(time, ours_until)
+        let may_part = || stretch(open.last_scrape, ours_until) < stretch(time, ours_until);
+        self.batcher.is_over(time) || !open.is_empty() && may_part()
     }
 
     /// The sequence number of the next object.
@@ -171,7 +183,8 @@ impl Worker {
     }
 
     /// Whether the open batch has to become an object.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
+    #[must_use]
+    pub fn is_due(&self, now: Instant) -> bool {
         self.batcher.is_due(now) || self.crowded || self.table.is_stale(self.limits.max_series)
     }
 
@@ -180,37 +193,56 @@ impl Worker {
         self.batcher.due()
     }
 
-    /// Makes an object of the open batch; `None` where there is no sample.
-    pub(crate) fn seal(&mut self) -> Option<Object> {
-        if self.batcher.open.is_empty() {
-            return None;
-        }
-        let batch = self.batcher.take();
-        let samples = batch.len() as u64;
-        let object = self.encoder.seal(batch, &self.table, self.next_sequence, &self.metrics);
-        if let Some(object) = &object {
-            self.batcher.sealed(samples, object.bytes.len());
-        }
-        // Also where there is no object: the journal has given the number to this batch.
-        self.next_sequence += 1;
-        self.metrics.batch_samples.set(0);
-        self.sweep();
-        object
+    /// The numbers that the objects of the open batch may have. The journal has the last.
+    fn numbers(&self) -> Numbers {
+        let first = self.next_sequence;
+        Numbers { first, last: first.saturating_add(self.encoder.parts_max() - 1) }
     }
 
-    /// Makes the object of a batch that an earlier process had open.
-    pub(crate) fn replay(&mut self, sequence: u64, found: Found) -> Option<Object> {
+    /// Makes the object of the open batch; `None` where there is no sample. Of Parquet: other encodings may need several.
+    pub fn seal(&mut self) -> Option<Object> {
+        let mut only = None;
+        self.seal_each(|object| only = Some(object));
+        only
+    }
+
+    /// Makes the objects of the open batch and gives each away before the next one is made.
+    pub fn seal_each(&mut self, mut give: impl FnMut(Object)) {
+        if self.batcher.open.is_empty() {
+            return;
+        }
+        let numbers = self.numbers();
+        let batch = self.batcher.take();
+        let encoded = self.encoder.seal(&batch, &self.table, numbers, &self.metrics, &mut give);
+        self.batcher.sealed(batch.len() as u64, encoded.bytes);
+        // Also where there is no object: the journal has given the number to this batch.
+        self.next_sequence = numbers.last + 1;
+        self.metrics.batch_samples.set(0);
+        drop(batch);
+        self.sweep();
+    }
+
+    /// Makes the objects of a batch that an earlier process had open, whose number in the journal this is.
+    pub(crate) fn replay(&mut self, sequence: u64, found: Found, mut give: impl FnMut(Object)) {
         let Found { batch, table, lost } = found;
         self.metrics.dropped(reason::JOURNAL_CORRUPT, lost);
         if batch.is_empty() {
-            return None;
+            return;
         }
-        let object = self.encoder.seal(batch, &table, sequence, &self.metrics);
+        // Below it there are as many numbers as were kept free, and none if the encoding was another then. Some of its objects
+        // may have come already: they come again, since what they held is not known.
+        let room = sequence.saturating_sub(self.encoder.parts_max() - 1);
+        let numbers = Numbers { first: room.max(self.replay_from).min(sequence), last: sequence };
+        let mut samples = 0;
+        self.encoder.seal(&batch, &table, numbers, &self.metrics, &mut |object| {
+            samples += object.samples;
+            give(object);
+        });
         // Its ids mean other series than those to come.
         self.encoder.reset();
+        self.replay_from = sequence + 1;
         self.next_sequence = self.next_sequence.max(sequence + 1);
-        self.metrics.samples_replayed.inc_by(object.as_ref().map_or(0, |object| object.samples));
-        object
+        self.metrics.samples_replayed.inc_by(samples);
     }
 
     /// Says that the journal's files may not be relied on; the next batch begins with new ones.
@@ -220,21 +252,23 @@ impl Worker {
         }
     }
 
-    /// Counts an object that nobody takes any more.
-    pub(crate) fn lose(&self, object: &Object) {
-        let (sequence, samples) = (object.sequence, object.samples);
-        tracing::error!(sequence, samples, "dropped an object that the spool did not take in time");
-        self.metrics.dropped(reason::NOT_SPOOLED, samples);
+    /// Where what goes wrong is counted.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
-    /// The object that sealing would make, with the batch left open.
-    pub(crate) fn preview(&mut self) -> Option<Object> {
-        let encoded = self.encoder.encode(self.batcher.open.clone(), &self.table, self.next_sequence).ok()?;
-        (encoded.object.samples > 0).then_some(encoded.object)
+    /// Gives the objects that sealing would make, with the batch left open.
+    pub(crate) fn preview(&mut self, mut give: impl FnMut(Object)) {
+        let numbers = self.numbers();
+        if !self.batcher.open.is_empty() {
+            // What cannot be encoded is shown as nothing.
+            let _ = self.encoder.encode(&self.batcher.open, &self.table, numbers, &mut give);
+        }
     }
 
     /// The samples of the open batch and their series, in order of arrival.
-    pub(crate) fn open(&self) -> (&Batch, &SeriesTable) {
+    #[must_use]
+    pub fn open(&self) -> (&Batch, &SeriesTable) {
         (&self.batcher.open, &self.table)
     }
 
@@ -242,23 +276,18 @@ impl Worker {
         &mut self,
         state: &mut TargetState,
         target: &Target,
-        body: &[u8],
+        exposition: Exposition,
         time: i64,
         report: &mut Report,
     ) -> (Reading, Result<(), ScrapeError>) {
-        let Self { limits, external, table, metrics, parsed, batcher, crowded, .. } = self;
+        let body_bytes = exposition.end();
+        let mut reading = self.read_last(state, target, exposition);
+        let Self { limits, table, metrics, spare, kept, batcher, .. } = self;
         let TargetState { lines, series, .. } = state;
-        let samples_max = match target.job.limits.samples {
-            0 => batcher.scrape_max(),
-            limit => limit.min(batcher.scrape_max()),
-        };
-        let mut reading = parse::read(body, lines, samples_max, parsed, |exposed| {
-            series.resolve(exposed, target, external, limits.max_series, table)
-        });
         metrics.samples_scraped.inc_by(reading.samples);
         metrics.lines_bad.inc_by(reading.lines_bad);
         #[expect(clippy::cast_precision_loss, reason = "bodies are far below 2^53 bytes")]
-        let body_size_bytes = body.len() as f64;
+        let body_size_bytes = body_bytes as f64;
         report.body_size_bytes = body_size_bytes;
         report.samples_scraped = reading.samples;
         report.samples_post_metric_relabeling = reading.samples - reading.dropped;
@@ -269,18 +298,11 @@ impl Worker {
         if let Some(error) = failed {
             metrics.dropped(reason::SCRAPE_FAILED, reading.samples);
             metrics.scrapes_refused.with_label_values(&[error.reason()]).inc();
-            let is_full = table.is_full(limits.max_series);
-            series.roll_back(table);
-            if is_full {
-                // All may be those of before, which would keep out those of now for ever. An object makes room.
-                *crowded |= series.len() > 0;
-                series.clear(table);
-            }
-            lines.clear();
+            self.roll_back(state);
             return (reading, Err(error));
         }
         let job = &target.job;
-        let done = series.commit(parsed, time, job.honor_timestamps, limits, &mut batcher.open);
+        let done = series.commit(&spare.samples, time, job.honor_timestamps, limits, kept, &mut batcher.open);
         metrics.dropped(reason::RELABELLED, reading.dropped);
         metrics.dropped(reason::DUPLICATE, done.duplicate);
         metrics.dropped(reason::REPEATED, done.repeated);

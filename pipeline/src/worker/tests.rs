@@ -8,12 +8,16 @@ use prometheus::Registry;
 use super::*;
 use crate::encode;
 use crate::model::labels::METRIC_NAME;
-use crate::model::scrape::Exposition;
+use crate::model::scrape::{Arrival, Exposition, Part};
 use crate::model::target::Job;
 use crate::model::target::Limits as JobLimits;
 use crate::relabel::{RelabelConfig, Rules};
+use crate::rest::Rest;
 
 mod journal;
+mod parts;
+mod short_cut;
+mod vector;
 
 const TIME: i64 = 1_700_000_000_000;
 
@@ -53,7 +57,7 @@ fn plain() -> Job {
 
 impl Bench {
     fn scrape(&mut self, time: i64, body: &str) {
-        let exposition = Exposition { body: Bytes::copy_from_slice(body.as_bytes()), permit: None };
+        let exposition = Exposition::whole(Bytes::copy_from_slice(body.as_bytes()));
         self.outcome(time, Ok(exposition));
     }
 
@@ -73,13 +77,15 @@ impl Bench {
     /// A report sample of the last scrape.
     fn report(&self, name: &str) -> f64 {
         let (batch, table) = self.worker.open();
-        let of = |id| table.get(id).unwrap().labels.value(METRIC_NAME);
+        let of = |id| table.get(id).unwrap().value(METRIC_NAME);
         batch.iter().filter(|(id, ..)| of(*id) == name).last().unwrap().2
     }
 
     fn all(&self) -> Vec<String> {
         let (batch, table) = self.worker.open();
-        let line = |(id, time, value)| format!("{} {value} @{}", table.get(id).unwrap().labels, time - TIME);
+        let line = |(id, time, value)| {
+            format!("{} {value} @{}", table.get(id).unwrap().to_series().labels, time - TIME)
+        };
         batch.iter().map(line).collect()
     }
 
@@ -287,8 +293,8 @@ fn nothing_that_an_exporter_says_takes_more_than_its_room() {
     assert_eq!(bench.health(), Health::Up);
     // Two texts of the greatest length that a line may have are more than a hundred series of 256 bytes.
     let mut bench = bench_with(plain(), limits());
-    let long = "x".repeat(20_000);
-    bench.scrape(TIME, &format!("a{{l=\"{long}\"}} 1\nb{{l=\"{long}\"}} 1\nc 1\n"));
+    let (long, other) = ("x".repeat(20_000), "y".repeat(20_000));
+    bench.scrape(TIME, &format!("a{{l=\"{long}\"}} 1\nb{{l=\"{other}\"}} 1\nc 1\n"));
     assert!(matches!(bench.health(), Health::Down(text) if text.contains("limits.max_series")));
     // Failed scrapes leave nothing, however many there are before the next object.
     let mut bench =
@@ -384,12 +390,14 @@ async fn a_closing_seals_what_is_in_the_queue() {
     let (runtime, stopping) = (tokio::runtime::Handle::current(), tokio_util::sync::CancellationToken::new());
     let mut tasks = tokio::task::JoinSet::new();
     let stuck = tokio::sync::watch::channel(None).0;
-    let connections = Connections { scrapes: queue, objects, journal: None, stuck, gate, stopping };
+    let rest = Rest::default();
+    let connections = Connections { scrapes: queue, objects, journal: None, stuck, gate, rest, stopping };
     tasks.spawn_blocking(move || run(worker, connections, &Left::default(), &runtime));
     for time in [TIME - 1, TIME] {
-        let exposition = Exposition { body: Bytes::from_static(b"a 1\n"), permit: None };
+        let exposition = Exposition::whole(Bytes::from_static(b"a 1\n"));
         let (target, duration) = (Arc::clone(&target), Duration::ZERO);
-        scrapes.send(Scrape { target, time, duration, outcome: Ok(exposition) }).await.unwrap();
+        let scrape = Scrape { target, time, duration, outcome: Ok(exposition) };
+        scrapes.send(Arrival::Scrape(scrape)).await.unwrap();
     }
     assert_eq!(sealed.recv().await.unwrap().last_scrape, TIME - 1);
     keeper.close(Duration::ZERO);

@@ -14,8 +14,10 @@ use crate::Error;
 use crate::clock;
 use crate::gate::Gate;
 use crate::journal::{Found, Journal, Left};
+use crate::metrics::{Metrics, reason};
 use crate::model::object::Object;
-use crate::model::scrape::Scrape;
+use crate::model::scrape::{Arrival, Scrape};
+use crate::rest::Rest;
 
 /// How long the journal may keep the thread waiting once everything stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -26,20 +28,26 @@ const STUCK_AFTER: Duration = Duration::from_secs(1);
 const READS_MAX: u32 = 5;
 const READ_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long what comes is left in the queue after a look at it. It is little beside the half second after which the journal is
+/// synced.
+const REST: Duration = Duration::from_millis(50);
+
 /// What the thread is connected to.
 pub(crate) struct Connections {
-    pub(crate) scrapes: mpsc::Receiver<Scrape>,
+    pub(crate) scrapes: mpsc::Receiver<Arrival>,
     pub(crate) objects: mpsc::Sender<Object>,
     pub(crate) journal: Option<Journal>,
     /// Where it says that it waits for a disk.
     pub(crate) stuck: watch::Sender<Option<String>>,
     pub(crate) gate: Gate,
+    /// Ended by those who need the thread before its time.
+    pub(crate) rest: Rest,
     pub(crate) stopping: CancellationToken,
 }
 
 /// What the thread does next.
 enum Next {
-    Scrape(Scrape),
+    Arrival(Arrival),
     /// The open batch is due.
     Due,
     /// The journal's disk refuses: the open batch has to become durable as an object.
@@ -76,9 +84,15 @@ impl Thread<'_> {
     /// Sends the objects of batches that never became one. False where nobody takes objects any more.
     fn replay(&mut self, left: &Left) -> bool {
         for sequence in left.batches.iter().copied() {
-            let Some(object) = self.worker.replay(sequence, self.read(left, sequence)) else { continue };
-            tracing::info!(sequence, samples = object.samples, "sealed what an earlier process had scraped");
-            if !self.send(object) {
+            let found = self.read(left, sequence);
+            let Self { worker, connections, runtime, .. } = self;
+            let (metrics, mut sent) = (worker.metrics(), true);
+            worker.replay(sequence, found, |object| {
+                let (sequence, samples) = (object.sequence, object.samples);
+                tracing::info!(sequence, samples, "sealed what an earlier process had scraped");
+                sent &= send(connections, runtime, &metrics, object);
+            });
+            if !sent {
                 return false;
             }
         }
@@ -103,14 +117,12 @@ impl Thread<'_> {
     fn turn(&mut self) -> bool {
         loop {
             let sent = match self.runtime.block_on(self.next()) {
-                Next::Scrape(scrape) => self.take(scrape),
+                Next::Arrival(arrival) => self.take(arrival) && self.take_all() && self.rest(),
                 Next::Due | Next::JournalFailed => self.seal(),
                 Next::Closing(version) => {
-                    let mut sent = true;
-                    while let (true, Ok(scrape)) = (sent, self.connections.scrapes.try_recv()) {
-                        sent = self.take(scrape);
-                    }
-                    let sent = sent && self.seal();
+                    let sent = self.take_all() && self.seal();
+                    // No loop runs that could bring the rest of a body.
+                    self.worker.give_up_all();
                     self.connections.gate.set_sealed(version, self.worker.next_sequence());
                     sent
                 }
@@ -124,7 +136,7 @@ impl Thread<'_> {
 
     async fn next(&mut self) -> Next {
         let due = self.worker.due();
-        let is_open = self.worker.open_samples() > 0;
+        let is_open = self.worker.open_scrapes() > 0;
         let Connections { scrapes, journal, gate, .. } = &mut self.connections;
         let journal = journal.as_ref().filter(|_| is_open);
         let is_failing = journal.is_some_and(Journal::is_failing);
@@ -145,8 +157,40 @@ impl Thread<'_> {
         }
     }
 
-    /// Takes a scrape and sends what that seals. False where nobody takes objects any more.
-    fn take(&mut self, scrape: Scrape) -> bool {
+    /// Takes what is in the queue. False where nobody takes objects any more.
+    fn take_all(&mut self) -> bool {
+        // What comes meanwhile is for the next time, since other things may have to be done first.
+        for _ in 0..self.connections.scrapes.len() {
+            let Ok(arrival) = self.connections.scrapes.try_recv() else { break };
+            if !self.take(arrival) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Leaves what comes in the queue for a while, because to be woken for each scrape costs more than to read it. At the end
+    /// nothing is worth waiting for.
+    fn rest(&self) -> bool {
+        let Connections { scrapes, stopping, rest, .. } = &self.connections;
+        if !stopping.is_cancelled() && !scrapes.is_closed() {
+            rest.rest(REST);
+        }
+        true
+    }
+
+    /// Reads a part of a body, or takes a scrape and sends what that seals. False where nobody takes objects any more.
+    fn take(&mut self, arrival: Arrival) -> bool {
+        match arrival {
+            Arrival::Part(part) => {
+                self.worker.read_part(&part);
+                true
+            }
+            Arrival::Scrape(scrape) => self.take_scrape(scrape),
+        }
+    }
+
+    fn take_scrape(&mut self, scrape: Scrape) -> bool {
         let gate = &self.connections.gate;
         let is_cut = self.worker.is_cut(scrape.time, gate.ours_until());
         let tenure = gate.tenure();
@@ -155,10 +199,10 @@ impl Thread<'_> {
             return false;
         }
         self.worker.set_tenure(tenure);
-        let before = self.worker.open_samples();
-        self.worker.take(scrape, Instant::now());
+        let (before, now) = (self.worker.open_scrapes(), Instant::now());
+        self.worker.take(scrape, now);
         self.keep(before);
-        !self.worker.is_due(Instant::now()) || self.seal()
+        !self.worker.is_due(now) || self.seal()
     }
 
     /// Has what was added to the open batch written to the journal, unless the disk refuses, or has refused a part of the
@@ -194,25 +238,31 @@ impl Thread<'_> {
 
     /// Seals what is open and sends it. False where nobody takes objects any more.
     fn seal(&mut self) -> bool {
-        let sent = self.worker.seal().is_none_or(|object| self.send(object));
+        let Self { worker, connections, runtime, .. } = self;
+        let (metrics, mut sent) = (worker.metrics(), true);
+        worker.seal_each(|object| sent &= send(connections, runtime, &metrics, object));
         self.is_exposed = false;
         if self.connections.journal.as_ref().is_some_and(Journal::was_lost) {
             self.worker.distrust_journal();
         }
         sent
     }
+}
 
-    /// Sends an object. False where nobody takes objects any more; the loss is counted.
-    fn send(&self, object: Object) -> bool {
-        let Connections { objects, stuck, .. } = &self.connections;
-        match self.runtime.block_on(patiently(objects.reserve(), stuck)) {
-            Ok(place) => place.send(object),
-            Err(_) => {
-                self.worker.lose(&object);
-                return false;
-            }
+/// Sends an object. False where nobody takes objects any more; the loss is counted.
+fn send(connections: &Connections, runtime: &Handle, metrics: &Metrics, object: Object) -> bool {
+    let Connections { objects, stuck, .. } = connections;
+    match runtime.block_on(patiently(objects.reserve(), stuck)) {
+        Ok(place) => {
+            place.send(object);
+            true
         }
-        true
+        Err(_) => {
+            let (sequence, samples) = (object.sequence, object.samples);
+            tracing::error!(sequence, samples, "dropped an object that the spool did not take in time");
+            metrics.dropped(reason::NOT_SPOOLED, samples);
+            false
+        }
     }
 }
 
@@ -233,10 +283,10 @@ async fn patiently<T>(waiting: impl Future<Output = T>, stuck: &watch::Sender<Op
     done
 }
 
-async fn next(due: Option<Instant>, scrapes: &mut mpsc::Receiver<Scrape>, gate: &mut Gate) -> Next {
+async fn next(due: Option<Instant>, scrapes: &mut mpsc::Receiver<Arrival>, gate: &mut Gate) -> Next {
     tokio::select! {
         biased;
-        scrape = scrapes.recv() => scrape.map_or(Next::End, Next::Scrape),
+        arrival = scrapes.recv() => arrival.map_or(Next::End, Next::Arrival),
         version = gate.closing_to_seal() => Next::Closing(version),
         () = clock::until(due) => Next::Due,
     }

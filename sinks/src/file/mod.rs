@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use pipeline::model::object::Format;
 use serde::{Deserialize, Serialize};
 
 use crate::blocking::blocking;
@@ -96,9 +97,9 @@ impl Store for Directory {
         .await
     }
 
-    async fn largest_key(&self, after: &str) -> Result<Option<String>, Error> {
-        let after = after.to_owned();
-        self.on_disk("list", move |dir| largest_key(dir, &after)).await
+    async fn largest_key_in(&self, folder: &str, after: &str) -> Result<Option<String>, Error> {
+        let (folder, after) = (folder.to_owned(), after.to_owned());
+        self.on_disk("list", move |dir| largest_key(&dir.join(folder), &after)).await
     }
 
     async fn refresh(&self) -> bool {
@@ -141,8 +142,9 @@ fn largest_key(dir: &Path, after: &str) -> io::Result<Option<String>> {
             continue;
         }
         let keys = names(&dir.join(&folder))?.into_iter().map(|name| format!("{folder}/{name}"));
-        let keys = keys
-            .filter(|key| key.as_str() > after && key.ends_with(".parquet") && key.parse::<Key>().is_ok());
+        let keys = keys.filter(|key| {
+            key.as_str() > after && Format::of_name(key).is_some() && key.parse::<Key>().is_ok()
+        });
         largest = largest.max(keys.max());
     }
     Ok(largest)

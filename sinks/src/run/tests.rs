@@ -141,7 +141,7 @@ impl Store for Never {
         std::future::pending().await
     }
 
-    async fn largest_key(&self, _: &str) -> Result<Option<String>, store::Error> {
+    async fn largest_key_in(&self, _: &str, _: &str) -> Result<Option<String>, store::Error> {
         std::future::pending().await
     }
 

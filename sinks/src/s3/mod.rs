@@ -11,6 +11,7 @@ mod config;
 pub mod credentials;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod read;
 mod server_time;
 #[cfg(test)]
 mod tests;
@@ -24,10 +25,12 @@ use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption, StorageClass};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::base64;
-use pipeline::model::object::{CONTENT_TYPE, EXTENSION};
+use pipeline::model::object::Format;
 
 pub use config::Config;
+pub use read::{Listed, Page};
 
+use crate::branch::EVENTS;
 use crate::key::Key;
 use crate::metrics::Metrics;
 use crate::probe::{Below, Written};
@@ -92,13 +95,13 @@ impl S3 {
         Some(Place {
             bucket: self.config.bucket.clone().or_else(|| granted(|grant| &grant.bucket))?,
             prefix: self.config.prefix(granted(|grant| &grant.prefix).as_deref()),
-            region: self
-                .config
-                .region
-                .clone()
-                .or_else(|| granted(|grant| &grant.region))
-                .unwrap_or(REGION.to_owned()),
+            region: self.region(),
         })
+    }
+
+    fn region(&self) -> String {
+        let granted = || self.credentials.grant().and_then(|grant| grant.region.clone());
+        self.config.region.clone().or_else(granted).unwrap_or(REGION.to_owned())
     }
 
     /// Why nothing could be uploaded now.
@@ -106,7 +109,7 @@ impl S3 {
         self.credentials.problem()
     }
 
-    pub(crate) fn credentials_status(&self) -> Option<CredentialsStatus> {
+    pub(crate) fn credentials_status(&self) -> CredentialsStatus {
         self.credentials.status()
     }
 
@@ -116,26 +119,29 @@ impl S3 {
 
     /// The request's subject, for the request and for messages.
     fn request(&self, action: &'static str, key: &str) -> Result<Request, Error> {
-        let unable = |text: &str| {
-            let Verdict { next, class } = classify::LOCAL;
-            Error { next, class, text: text.to_owned() }
-        };
         // Without a grant the prefix may not be known.
-        self.credentials.grant().ok_or_else(|| unable("there are no credentials yet"))?;
+        self.granted()?;
         let place =
             self.place().ok_or_else(|| unable("the credentials name no bucket: set sink.s3.bucket"))?;
         let prefix = if place.prefix.is_empty() { String::new() } else { format!("{}/", place.prefix) };
         Ok(Request { action, key: format!("{prefix}{key}"), prefix, place })
     }
 
+    /// Whether anything can be signed.
+    fn granted(&self) -> Result<(), Error> {
+        self.credentials.grant().map(drop).ok_or_else(|| unable("there are no credentials yet"))
+    }
+
     /// Everything of an upload but the object itself.
     fn put_request(&self, request: &Request) -> PutObjectFluentBuilder {
         let client = self.clients.get(&request.place.region);
+        let format = Format::of_name(&request.key).unwrap_or_default();
         client
             .put_object()
             .bucket(&request.place.bucket)
             .key(&request.key)
-            .content_type(CONTENT_TYPE)
+            .content_type(format.content_type())
+            .set_content_encoding(format.content_encoding().map(str::to_owned))
             .set_server_side_encryption(
                 self.config.server_side_encryption.as_deref().map(ServerSideEncryption::from),
             )
@@ -167,8 +173,10 @@ impl S3 {
         let page = request.send(TIMEOUT, list.send()).await?;
         let relative = |key: &str| key.strip_prefix(&request.prefix).unwrap_or(key).to_owned();
         let keys: Vec<String> = page.contents().iter().filter_map(|o| o.key()).map(relative).collect();
-        let is_ours =
-            |key: &str| key == PROBE_KEY || (key.parse::<Key>().is_ok() && key.ends_with(EXTENSION));
+        let is_ours = |key: &str| {
+            let relative = key.strip_prefix(EVENTS).unwrap_or(key);
+            key == PROBE_KEY || relative.parse().is_ok_and(|key: Key| key.is_of_agent())
+        };
         let foreign = keys.iter().find(|key| !is_ours(key)).cloned();
         Ok(Below { objects: keys.len(), foreign })
     }
@@ -274,14 +282,21 @@ impl Store for S3 {
         }
     }
 
-    async fn largest_key(&self, after: &str) -> Result<Option<String>, Error> {
-        let request = self.request("s3:ListBucket", "")?;
+    async fn largest_key_in(&self, folder: &str, after: &str) -> Result<Option<String>, Error> {
+        let mut request = self.request("s3:ListBucket", "")?;
+        request.prefix.push_str(folder);
         self.list(&request, after, PAGES_MAX).await
     }
 
     async fn refresh(&self) -> bool {
         self.credentials.force().await
     }
+}
+
+/// A request that cannot be made.
+fn unable(text: &str) -> Error {
+    let Verdict { next, class } = classify::LOCAL;
+    Error { next, class, text: text.to_owned() }
 }
 
 /// A request's subject.

@@ -1,5 +1,6 @@
 //! The SDK as it is set up here, against prepared answers: what it sends, and that it tries once.
 
+mod read;
 mod tls;
 
 use super::*;
@@ -53,6 +54,20 @@ fn refusal(status: &str, code: &str) -> Vec<u8> {
 }
 
 const KEY: &str = "1893456000/w0-1795303000.parquet";
+
+#[tokio::test]
+async fn an_object_is_sent_as_what_its_name_says() {
+    let key = "1893456000/1893456000-00006b02-2658-808c-88cb-8607b56d7952.log";
+    for (key, is_gzip) in [(key.to_owned(), false), (format!("{key}.gz"), true)] {
+        let answers = vec![http_answer("200 OK", DATE, "")];
+        let put = async |s3: &S3| s3.put(&key, &body(), Condition::Absent).await;
+        let (receipt, requests) = ask(Config::default(), answers, put).await;
+        receipt.unwrap();
+        let request = requests[0].to_lowercase();
+        assert!(request.contains("content-type: text/x-log\r\n"), "{request}");
+        assert_eq!(request.contains("content-encoding: gzip\r\n"), is_gzip, "{request}");
+    }
+}
 
 #[tokio::test]
 async fn an_object_is_sent_as_agreed() {

@@ -31,7 +31,7 @@ impl Spool {
 
     /// The name of a new object's file. `None` if it is not ours, which is counted.
     pub(super) fn name(&self, object: &Object) -> Option<Name> {
-        let Object { sequence, samples, crc32, last_scrape, tenure, .. } = *object;
+        let Object { sequence, samples, crc32, format, last_scrape, tenure, .. } = *object;
         let verdict = self.lock().claim.judge_new(tenure, last_scrape);
         let undecided = match verdict {
             Verdict::Ours => None,
@@ -42,7 +42,7 @@ impl Spool {
                 return None;
             }
         };
-        Some(Name { sequence, samples, crc32, undecided })
+        Some(Name { sequence, samples, crc32, format, undecided })
     }
 
     /// Decides about undecided objects as far as the claim now allows. An object that has its key may have arrived, and is

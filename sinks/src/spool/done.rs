@@ -95,6 +95,7 @@ impl Done {
 
 #[cfg(test)]
 mod tests {
+    use pipeline::model::object::Format;
     use proptest::prelude::*;
 
     use super::*;
@@ -104,7 +105,7 @@ mod tests {
         fn stretches_are_what_they_stand_for(sequences in proptest::collection::btree_set(0_u64..40, 0..30)) {
             let mut done = Done::default();
             for sequence in &sequences {
-                done.drop(Name { sequence: *sequence, samples: 1, crc32: 0, undecided: None });
+                done.drop(Name { sequence: *sequence, samples: 1, crc32: 0, format: Format::Parquet, undecided: None });
                 if sequence % 3 == 0 {
                     done.remove(*sequence);
                 }

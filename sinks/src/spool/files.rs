@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use pipeline::model::object::{EXTENSION, Tenure};
+use pipeline::model::object::{Format, Tenure};
 use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
@@ -35,6 +35,8 @@ pub(super) struct Name {
     pub samples: u64,
     /// CRC-32 of its bytes.
     pub crc32: u32,
+    /// What the object is.
+    pub format: Format,
     /// Set while it is not known whose the object is.
     pub undecided: Option<Undecided>,
 }
@@ -49,14 +51,14 @@ pub(super) struct Undecided {
 }
 
 impl Name {
-    /// `{sequence:010}.{samples}.{crc32:08x}.parquet`; while undecided,
-    /// `{sequence:010}.{samples}.{crc32:08x}.{transitions}_{acquired}_{last scrape}.parquet`.
+    /// `{sequence:010}.{samples}.{crc32:08x}.{extension}`; while undecided,
+    /// `{sequence:010}.{samples}.{crc32:08x}.{transitions}_{acquired}_{last scrape}.{extension}`.
     pub(super) fn text(self) -> String {
-        let Self { sequence, samples, crc32, undecided } = self;
+        let Self { sequence, samples, crc32, format, undecided } = self;
         let undecided = undecided.map_or(String::new(), |Undecided { tenure, last_scrape }| {
             format!("{}_{}_{last_scrape}.", tenure.transitions, tenure.acquired)
         });
-        format!("{sequence:010}.{samples}.{crc32:08x}.{undecided}{EXTENSION}")
+        format!("{sequence:010}.{samples}.{crc32:08x}.{undecided}{}", format.extension())
     }
 
     /// Reads a name as written by `text`; anything else is `None`.
@@ -66,6 +68,7 @@ impl Name {
             sequence: parts.next()?.parse().ok()?,
             samples: parts.next()?.parse().ok()?,
             crc32: u32::from_str_radix(parts.next()?, 16).ok()?,
+            format: Format::of_name(text)?,
             undecided: parts.next().and_then(Undecided::parse),
         };
         (name.text() == text).then_some(name)
@@ -195,7 +198,8 @@ mod tests {
             "state.json",
             "1.2.3.parquet",
             "0000000001.x.00000000.parquet",
-            "0000000001.2.00000000.log",
+            "0000000001.2.00000000.json",
+            "0000000001.2.00000000.gz",
         ] {
             assert_eq!(Name::parse(text), None, "{text}");
         }
@@ -205,7 +209,8 @@ mod tests {
     fn only_the_newest_files_set_aside_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         for sequence in 0..40 {
-            let name = Name { sequence, samples: 1, crc32: 0, undecided: None }.text();
+            let name =
+                Name { sequence, samples: 1, crc32: 0, format: Format::Parquet, undecided: None }.text();
             write(dir.path(), &name, b"x").unwrap();
             set_aside(dir.path(), &name, REJECTED).unwrap();
         }
@@ -218,12 +223,13 @@ mod tests {
             sequence: u64,
             samples: u64,
             crc32: u32,
+            format in proptest::sample::select(&Format::ALL[..]),
             undecided: Option<(i64, i64, i64)>,
         ) {
             let undecided = undecided.map(|(transitions, acquired, last_scrape)| {
                 Undecided { tenure: Tenure { transitions, acquired }, last_scrape }
             });
-            let name = Name { sequence, samples, crc32, undecided };
+            let name = Name { sequence, samples, crc32, format, undecided };
             prop_assert_eq!(Name::parse(&name.text()), Some(name));
         }
 

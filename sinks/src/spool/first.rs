@@ -68,6 +68,8 @@ fn make_room(
 
 #[cfg(test)]
 mod tests {
+    use pipeline::model::object::Format;
+
     use super::super::files::Name;
     use super::super::tests::{NOW, metrics};
     use super::super::{InFlight, lock};
@@ -80,10 +82,12 @@ mod tests {
             InFlight { sequence: 1, key: "k".into(), conflict: false, tenure: None, location: None };
         let contents = Mutex::new(Contents::new(State { in_flight: Some(in_flight), ..State::new(NOW) }));
         for sequence in [0, 3, 1, 2, 4] {
-            let name = Name { sequence, samples: 10, crc32: 0, undecided: None }.text();
+            let name =
+                Name { sequence, samples: 10, crc32: 0, format: Format::Parquet, undecided: None }.text();
             files::write(dir.path(), &name, b"x").unwrap();
         }
-        let aside = Name { sequence: 0, samples: 10, crc32: 0, undecided: None }.text();
+        let aside =
+            Name { sequence: 0, samples: 10, crc32: 0, format: Format::Parquet, undecided: None }.text();
         files::set_aside(dir.path(), &aside, files::CORRUPT).unwrap();
         let (mut found, _) = files::scan(dir.path()).unwrap();
         let left = || fs::read_dir(dir.path()).unwrap().count();

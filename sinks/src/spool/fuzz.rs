@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pipeline::model::object::Writer;
+use pipeline::model::object::{Format, Writer};
 use pipeline::model::units::Size;
 use prometheus::Registry;
 
@@ -109,7 +109,13 @@ fn put(dir: &Path, file: &[u8]) {
             }
         }
         (Some("object"), Some(Ok(sequence)), Some(Ok(samples))) => {
-            let name = files::Name { sequence, samples, crc32: crc32fast::hash(content), undecided: None };
+            let name = files::Name {
+                sequence,
+                samples,
+                crc32: crc32fast::hash(content),
+                format: Format::Parquet,
+                undecided: None,
+            };
             drop(fs::write(dir.join(name.text()), content));
         }
         (Some("slots"), ..) => drop(fs::write(dir.join(slots::FILE), content)),

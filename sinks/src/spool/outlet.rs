@@ -26,8 +26,15 @@ impl Spool {
         let dir = Arc::clone(&self.dir);
         match blocking(move || files::read(&dir, &name.text())).await {
             Ok(Some((crc32, bytes))) if crc32 == name.crc32 => {
-                let Name { sequence, samples, .. } = name;
-                return Ok(Some(SpooledObject { sequence, samples, crc32, bytes: bytes.into(), written }));
+                let Name { sequence, samples, format, .. } = name;
+                return Ok(Some(SpooledObject {
+                    sequence,
+                    samples,
+                    crc32,
+                    format,
+                    bytes: bytes.into(),
+                    written,
+                }));
             }
             Ok(_) => {}
             Err(error) => {

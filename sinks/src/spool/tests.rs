@@ -27,6 +27,7 @@ pub(crate) fn object(sequence: u64) -> Object {
     let bytes = Bytes::from(format!("{sequence:010}"));
     Object {
         sequence,
+        format: Format::Parquet,
         samples: 10,
         time_min: 0,
         time_max: 0,
@@ -180,7 +181,8 @@ async fn damaged_objects_are_set_aside_and_the_rest_goes_on() {
     drop((spool, lock));
     let path = |sequence: u64| {
         let crc32 = object(sequence).crc32;
-        dir.path().join(Name { sequence, samples: 10, crc32, undecided: None }.text())
+        dir.path()
+            .join(Name { sequence, samples: 10, crc32, format: Format::Parquet, undecided: None }.text())
     };
     fs::write(path(1), b"000000000X").unwrap();
     fs::write(path(2), b"").unwrap();

@@ -47,7 +47,7 @@ impl<S: Store> Uploader<S> {
                     if let Some(arrived) = self.find_left(object).await {
                         return (arrived, Delivery::Arrived);
                     }
-                    (self.give_key(sequence, &location).await, false)
+                    (self.give_key(object, &location).await, false)
                 }
             };
             self.wait_for_servers(&key).await;
@@ -142,14 +142,15 @@ impl<S: Store> Uploader<S> {
     }
 
     /// Gives the object its key: above every other, and durable when this returns.
-    async fn give_key(&mut self, sequence: u64, location: &Location) -> Key {
+    async fn give_key(&mut self, object: &SpooledObject, location: &Location) -> Key {
+        let SpooledObject { sequence, format, .. } = *object;
         let now = match self.last.clone() {
             Some(last) => self.wait_for_servers(&last).await,
             None => self.now().await,
         };
         let writer = self.spool.writer().id;
         let key = self.carried_key(sequence);
-        let key = key.unwrap_or_else(|| Key::next(self.last.as_ref(), now, &writer, sequence));
+        let key = key.unwrap_or_else(|| Key::next(self.last.as_ref(), now, &writer, sequence, format));
         let (tenure, location) = (self.tenure.flatten(), Some(location.clone()));
         let in_flight = InFlight { sequence, key: key.to_string(), conflict: false, tenure, location };
         self.record(in_flight).await;

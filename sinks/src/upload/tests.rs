@@ -1,5 +1,6 @@
 //! Uploading into a scripted store, under paused time.
 
+mod formats;
 mod places;
 mod storms;
 mod turns;
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
+use pipeline::model::object::Format;
 use proptest::prelude::*;
 
 use super::*;
@@ -177,7 +179,7 @@ impl Store for Scripted {
         memory.head.map_or_else(|| Ok(memory.objects.get(key).map(stored)), |next| Err(failure(next)))
     }
 
-    async fn largest_key(&self, after: &str) -> Result<Option<String>, Error> {
+    async fn largest_key_in(&self, _: &str, after: &str) -> Result<Option<String>, Error> {
         let elapsed = self.elapsed();
         let mut memory = self.lock();
         memory.requests.push(elapsed);
@@ -235,7 +237,7 @@ fn uploader(
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn key(unix: i64, sequence: u64) -> String {
-    Key::next(None, unix, "w0", sequence).to_string()
+    Key::next(None, unix, "w0", sequence, Format::Parquet).to_string()
 }
 
 fn body(text: &'static str) -> Body {

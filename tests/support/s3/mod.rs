@@ -99,6 +99,7 @@ struct State {
     conditional: Conditional,
     listing_denied: bool,
     head_denied: bool,
+    all_allowed: bool,
     puts_in_flight: usize,
     puts_in_flight_max: usize,
 }
@@ -117,8 +118,12 @@ impl Registry {
     }
 
     /// Lets these keys sign from now on.
-    pub fn grant(&self, grant: Grant) {
-        self.lock().grants.push(grant);
+    pub fn grant(&self, mut grant: Grant) {
+        let mut state = self.lock();
+        if state.all_allowed {
+            grant.prefix.clear();
+        }
+        state.grants.push(grant);
     }
 
     /// Makes all keys handed out so far expire now.
@@ -132,6 +137,13 @@ impl Registry {
     /// Forgets all keys handed out so far, so that they are `InvalidAccessKeyId`.
     pub fn revoke_all(&self) {
         self.lock().grants.clear();
+    }
+
+    /// Lets every key that is granted, now or later, read and write the whole bucket.
+    pub fn allow_all(&self) {
+        let mut state = self.lock();
+        state.all_allowed = true;
+        state.grants.iter_mut().for_each(|grant| grant.prefix.clear());
     }
 
     /// Every secret key and session token ever granted, to look for where none may be.

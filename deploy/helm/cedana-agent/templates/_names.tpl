@@ -77,6 +77,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (ne $v.mode "deployment") (gt (int $v.replicas) 1) }}
 {{- fail (printf "replicas: is for mode=deployment; mode %s has its own number of agents" $v.mode) }}
 {{- end }}
+{{- if and $v.hostMetrics.enabled (ne $v.mode "daemonset") }}
+{{- fail (printf "hostMetrics: needs mode=daemonset, one agent on each node; with mode %s only the agent's own node would be read, and the job node-exporter left out" $v.mode) }}
+{{- end }}
 {{- if $v.spool.persistence.enabled }}
 {{- if eq $v.mode "daemonset" }}
 {{- fail "spool.persistence: one claim cannot be shared by the agents of all nodes" }}
@@ -104,6 +107,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if include "agent.election" $ }}{{ $needed = append $needed "LEADER_ELECTION" }}{{ end }}
 {{- if gt (int $v.sharding.total) 1 }}{{ $needed = append $needed "SHARDS" }}{{ end }}
 {{- if eq $v.mode "daemonset" }}{{ $needed = append $needed "SHARD_NODE" }}{{ end }}
+{{- if $v.hostMetrics.enabled }}{{ $needed = append $needed "HOST_METRICS" }}{{ end }}
 {{- range $needed }}
 {{- if not (contains . $v.config) }}
 {{- fail (printf "config: does not use ${%s}, by which the chart tells the agent what these values mean: without it several agents would not know of each other, or the volume would be smaller than the spool (`agent default-config --kubernetes` prints a file that does)" .) }}

@@ -112,8 +112,22 @@ spec:
           mountPath: /etc/agent
           readOnly: true
         {{- end }}
+        {{- if .Values.hostMetrics.enabled }}
+        # The host's own, whose process 1 shows its network and its mounts: no namespace of the host is needed.
+        - name: host-proc
+          mountPath: /host/proc
+          readOnly: true
+        - name: host-sys
+          mountPath: /host/sys
+          readOnly: true
+        - name: host-root
+          mountPath: /host/root
+          readOnly: true
+          # What is mounted later is seen too.
+          mountPropagation: HostToContainer
+        {{- end }}
   {{- $claimed := and .Values.spool.persistence.enabled (eq .Values.mode "statefulset") }}
-  {{- if or (not $claimed) .Values.config (eq .Values.credentials.source "cedana") }}
+  {{- if or (not $claimed) .Values.config .Values.hostMetrics.enabled (eq .Values.credentials.source "cedana") }}
   volumes:
     {{- if not .Values.spool.persistence.enabled }}
     - name: spool
@@ -137,6 +151,17 @@ spec:
     - name: config
       configMap:
         name: {{ include "agent.fullname" . }}
+    {{- end }}
+    {{- if .Values.hostMetrics.enabled }}
+    - name: host-proc
+      hostPath:
+        path: /proc
+    - name: host-sys
+      hostPath:
+        path: /sys
+    - name: host-root
+      hostPath:
+        path: /
     {{- end }}
   {{- end }}
 {{- end }}
@@ -214,6 +239,10 @@ spec:
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
+{{- end }}
+{{- if $v.hostMetrics.enabled }}
+- name: HOST_METRICS
+  value: "true"
 {{- end }}
 {{- if ne $v.ingestion "plain" }}
 - name: INGESTION

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::object::{Meta, Object, or_default};
+use crate::kubernetes::object::{Meta, Object, or_default};
 
 /// A namespace, for its labels and annotations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::labels::{ADDRESS, join_host_port, set, set_meta, yes_or_no};
 use super::look::Look;
-use super::object::{Meta, Object, or_default};
 use super::pod::{Pod, set_port};
+use crate::kubernetes::object::{Meta, Object, or_default};
 use crate::model::labels::{Labels, LabelsBuilder};
 use crate::model::target::TargetGroup;
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::endpoints::{Reference, Targets, set_container};
 use super::labels::{ADDRESS, join_host_port, sanitize, set, set_meta, yes_or_no};
 use super::look::Look;
-use super::object::{Meta, Object, Pairs, or_default};
+use crate::kubernetes::object::{Meta, Object, Pairs, or_default};
 use crate::model::labels::LabelsBuilder;
 use crate::model::target::TargetGroup;
 

@@ -8,8 +8,8 @@ use kube::api::WatchEvent;
 use super::config::{AttachMetadata, Role};
 use super::groups::Groups;
 use super::look::Stores;
-use super::object::{Object, Received};
 use super::store::{Inbox, Store};
+use crate::kubernetes::object::{Object, Received};
 use crate::model::target::TargetGroup;
 
 const ROLES: [Role; 6] =

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::config::{AttachMetadata, Role};
 use super::look::{Look, Stores};
-use super::object::{Name, Object, mark};
 use super::store::Store;
 use super::{endpoints, endpointslice, ingress, node, pod, service};
+use crate::kubernetes::object::{Name, Object, mark};
 use crate::model::target::TargetGroup;
 
 /// The groups of a section in one namespace.

@@ -1,6 +1,6 @@
 //! How the labels of discovered objects are named: Prometheus' `__meta_kubernetes_...`.
 
-use super::object::{Meta, Pairs};
+use crate::kubernetes::object::{Meta, Pairs};
 use crate::model::labels::LabelsBuilder;
 
 /// What all labels here begin with.

@@ -12,10 +12,10 @@ use super::endpointslice::EndpointSlice;
 use super::ingress::Ingress;
 use super::labels::{set_labels_and_annotations, set_meta};
 use super::node::Node;
-use super::object::{Object, mark};
 use super::pod::Pod;
 use super::service::Service;
 use super::store::Store;
+use crate::kubernetes::object::{Object, mark};
 use crate::model::labels::LabelsBuilder;
 
 /// The stores that one source reads; only those that its role needs.

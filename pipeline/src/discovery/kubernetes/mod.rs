@@ -14,15 +14,12 @@ mod ingress;
 mod labels;
 mod look;
 mod node;
-mod object;
 mod pod;
-mod road;
 mod selectors;
 mod service;
 mod store;
 #[cfg(test)]
 mod tests;
-mod watch;
 mod watches;
 
 use std::collections::BTreeSet;
@@ -35,10 +32,10 @@ pub use self::config::{AttachMetadata, KubernetesConfig, Namespaces, Role, Selec
 pub(super) use self::watches::Watches;
 
 use self::groups::Groups;
-use self::road::Road;
 use self::store::Inbox;
-use super::delay::Delay;
 use super::outlet::Outlet;
+use crate::kubernetes::delay::Delay;
+use crate::kubernetes::road::Road;
 
 /// How long changes are gathered before targets are made of them: a rollout is many changes, and a second is all that a
 /// change may take.

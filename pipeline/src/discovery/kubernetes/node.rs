@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::labels::{ADDRESS, join_host_port, sanitize, set, set_meta};
-use super::object::{Meta, Object, or_default};
 use super::pod::Condition;
+use crate::kubernetes::object::{Meta, Object, or_default};
 use crate::model::labels::LabelsBuilder;
 use crate::model::target::TargetGroup;
 

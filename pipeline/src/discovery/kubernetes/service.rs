@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::labels::{ADDRESS, join_host_port, set, set_meta};
 use super::look::Look;
-use super::object::{Meta, Object, or_default};
+use crate::kubernetes::object::{Meta, Object, or_default};
 use crate::model::labels::LabelsBuilder;
 use crate::model::target::TargetGroup;
 

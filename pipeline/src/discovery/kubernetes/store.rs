@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 use tokio::sync::Notify;
 
-use super::object::{Name, NameRef, Object, mark};
+use crate::kubernetes::object::{Name, NameRef, Object, mark};
+use crate::kubernetes::watch::Keep;
 
 /// Where the marks of changed objects are collected for one reader.
 #[derive(Debug, Default)]
@@ -145,6 +146,50 @@ impl<T: Object> Store<T> {
         inner.synced = true;
         inner.tell(&changed);
         changed.len() as u64
+    }
+}
+
+/// A store as a watch fills it.
+#[derive(Debug)]
+pub(super) struct Kept<T> {
+    store: Arc<Store<T>>,
+    /// Of the list that is coming.
+    listed: HashMap<Name, T>,
+}
+
+impl<T> Kept<T> {
+    pub(super) fn new(store: Arc<Store<T>>) -> Self {
+        Self { store, listed: HashMap::new() }
+    }
+}
+
+impl<T: Object> Keep<T> for Kept<T> {
+    async fn begin(&mut self) {
+        self.listed = HashMap::new();
+    }
+
+    async fn list(&mut self, object: T) {
+        self.listed.insert(object.meta().key(), object);
+    }
+
+    async fn end(&mut self) -> u64 {
+        self.store.replace(std::mem::take(&mut self.listed))
+    }
+
+    async fn apply(&mut self, object: T) -> bool {
+        self.store.apply(object)
+    }
+
+    async fn delete(&mut self, key: &Name, _: Option<T>) -> bool {
+        self.store.delete(key)
+    }
+
+    fn set_problem(&mut self, problem: Option<String>) {
+        self.store.set_problem(problem);
+    }
+
+    fn len(&self) -> usize {
+        self.store.len()
     }
 }
 

@@ -13,13 +13,13 @@ use super::endpointslice::EndpointSlice;
 use super::ingress::Ingress;
 use super::look::Stores;
 use super::node::Node;
-use super::object::Object;
 use super::pod::Pod;
-use super::road::Road;
 use super::service::Service;
-use super::store::{Inbox, Store};
-use super::watch::{Scope, Watch};
+use super::store::{Inbox, Kept, Store};
 use crate::discovery::metrics::Metrics;
+use crate::kubernetes::object::Object;
+use crate::kubernetes::road::Road;
+use crate::kubernetes::watch::{Counts, Scope, Watch, need};
 use crate::kubernetes::{Permission, Server};
 
 /// All watches of the process.
@@ -63,15 +63,15 @@ impl Watches {
     pub(in crate::discovery) fn permissions(&self) -> Vec<(Server, Permission)> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::new();
-        need(&known.pods, &mut all);
-        need(&known.services, &mut all);
-        need(&known.endpoints, &mut all);
-        need(&known.slices, &mut all);
-        need(&known.nodes, &mut all);
-        need(&known.ingresses, &mut all);
-        need(&known.namespaces, &mut all);
-        need(&known.replica_sets, &mut all);
-        need(&known.jobs, &mut all);
+        need_all(&known.pods, &mut all);
+        need_all(&known.services, &mut all);
+        need_all(&known.endpoints, &mut all);
+        need_all(&known.slices, &mut all);
+        need_all(&known.nodes, &mut all);
+        need_all(&known.ingresses, &mut all);
+        need_all(&known.namespaces, &mut all);
+        need_all(&known.replica_sets, &mut all);
+        need_all(&known.jobs, &mut all);
         all
     }
 
@@ -150,15 +150,19 @@ impl Watches {
     }
 }
 
-fn need<T: Object>(watches: &Shared<T>, all: &mut Vec<(Server, Permission)>) {
+fn need_all<T: Object>(watches: &Shared<T>, all: &mut Vec<(Server, Permission)>) {
     for (road, scope, _) in watches {
-        for verb in ["list", "watch"] {
-            let permission = Permission::new(verb, T::GROUP, T::RESOURCE, scope.namespace.as_deref());
-            // One rule covers all selectors.
-            if !all.iter().any(|(server, known)| server == road.server() && *known == permission) {
-                all.push((road.server().clone(), permission));
-            }
-        }
+        need::<T>(road.server(), scope.namespace.as_deref(), all);
+    }
+}
+
+fn counts<T: Object>(metrics: &Metrics) -> Counts {
+    Counts {
+        lists: metrics.lists.clone(),
+        failures: metrics.failures.with_label_values(&["kubernetes"]),
+        refused: metrics.refused.with_label_values(&["kubernetes"]),
+        changes: metrics.changes.with_label_values(&[T::RESOURCE]),
+        objects: metrics.objects.with_label_values(&[T::RESOURCE]),
     }
 }
 
@@ -171,9 +175,9 @@ impl Asker<'_> {
             None => {
                 let store = Arc::new(Store::default());
                 known.push((Arc::clone(self.road), scope.clone(), Arc::clone(&store)));
-                let watch =
-                    Watch::new(Arc::clone(self.road), scope, Arc::clone(&store), Arc::clone(self.metrics));
-                self.tasks.spawn(watch.run());
+                let kept = Kept::new(Arc::clone(&store));
+                let counts = counts::<T>(self.metrics);
+                self.tasks.spawn(Watch::new(Arc::clone(self.road), scope, kept, counts).run());
                 store
             }
         };

@@ -23,16 +23,25 @@ fn series(name: u8) -> Series {
     Series { labels, metric_type: MetricType::from_code(name % 7).unwrap() }
 }
 
+fn insert(table: &mut SeriesTable, name: u8) -> SeriesId {
+    let series = series(name);
+    table.insert(series.labels.iter(), series.metric_type)
+}
+
 /// The files that a scribe makes of these scrapes, and the batch that they are of.
 fn written(scrapes: &[Scrape], tenure: Option<Tenure>) -> (Vec<u8>, Vec<u8>, Batch, SeriesTable) {
     let (mut table, mut batch, mut scribe) = (SeriesTable::default(), Batch::default(), Scribe::new(3));
-    let ids: Vec<_> = (0..40).map(|name| table.insert(series(name))).collect();
+    let ids: Vec<_> = (0..40).map(|name| insert(&mut table, name)).collect();
     let (mut definitions, mut samples) = (Vec::new(), Vec::new());
     for (scrape, content) in scrapes.iter().enumerate() {
-        let (time, from) = (TIME + 15_000 * i64::try_from(scrape).unwrap(), batch.len());
-        for (name, explicit, value) in content {
-            batch.push(ids[usize::from(*name)], time + explicit.unwrap_or_default(), *value);
-        }
+        let (time, from) = (TIME + 15_000 * i64::try_from(scrape).unwrap(), batch.scrapes());
+        let series: Vec<_> = content.iter().map(|(name, ..)| ids[usize::from(*name)]).collect();
+        let times: Box<[_]> =
+            content.iter().map(|(_, explicit, _)| time + explicit.unwrap_or_default()).collect();
+        let values: Vec<_> = content.iter().map(|(.., value)| *value).collect();
+        let is_same = content.iter().all(|(_, explicit, _)| explicit.is_none());
+        let times = if is_same { Times::Same(time) } else { Times::Each(times) };
+        batch.add(&mut LineUp::new(&series), times, &values);
         (batch.last_scrape, batch.tenure) = (time, tenure);
         let entry = scribe.write(&batch, from, &table, 9);
         assert_eq!((entry.sequence, entry.generation), (9, 3));
@@ -44,7 +53,10 @@ fn written(scrapes: &[Scrape], tenure: Option<Tenure>) -> (Vec<u8>, Vec<u8>, Bat
 
 /// All samples as they would be shipped.
 fn shipped(batch: &Batch, table: &SeriesTable) -> Vec<(Series, i64, u64)> {
-    batch.iter().map(|(id, time, value)| (table.get(id).unwrap().clone(), time, value.to_bits())).collect()
+    batch
+        .iter()
+        .map(|(id, time, value)| (table.get(id).unwrap().to_series(), time, value.to_bits()))
+        .collect()
 }
 
 fn tenure() -> Option<Tenure> {
@@ -76,15 +88,14 @@ fn a_new_generation_writes_every_series_again() {
     let (mut table, mut batch, mut scribe) = (SeriesTable::default(), Batch::default(), Scribe::new(0));
     let mut freed = Vec::new();
     for name in 0..200_000_u32 {
-        let id = table.insert(series(u8::try_from(name % 40).unwrap()));
-        batch.push(id, TIME, 0.0);
-        freed.push(id);
+        freed.push(insert(&mut table, u8::try_from(name % 40).unwrap()));
     }
+    batch.add(&mut LineUp::new(&freed), Times::Same(TIME), &vec![0.0; freed.len()]);
     let stays = freed.pop().unwrap();
     assert_eq!(scribe.write(&batch, 0, &table, 1).generation, 0);
     scribe.sealed(&freed);
     let mut batch = Batch::default();
-    batch.push(stays, TIME, 1.0);
+    batch.add(&mut LineUp::new(&[stays]), Times::Same(TIME), &[1.0]);
     let entry = scribe.write(&batch, 0, &table, 2);
     assert_eq!(entry.generation, 1);
     let (definitions, _) = Definitions::read(&entry.series);

@@ -7,11 +7,10 @@ use flate2::write::GzEncoder;
 
 use super::super::fetch::public_headers;
 use super::*;
-use crate::model::scrape::ScrapeError;
 
 /// Asks once and gives the body as text.
-async fn get(fetcher: &mut Fetcher) -> Result<String, ScrapeError> {
-    fetcher.fetch().await.map(|exposition| String::from_utf8(exposition.body.to_vec()).unwrap())
+async fn get(fetcher: &mut Asker) -> Result<String, ScrapeError> {
+    fetcher.ask().await.map(|body| String::from_utf8(body).unwrap())
 }
 
 /// What comes of one answer.
@@ -28,7 +27,7 @@ async fn check_error(yaml: &str, answer: impl Into<Vec<u8>>, expected: &str) {
     assert!(error.to_string().contains(expected), "{yaml}: {error}");
 }
 
-fn gzip(body: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
@@ -307,7 +306,27 @@ async fn a_function_of_this_process_needs_no_port() {
     let render = Arc::new(|| b"up 1\n".to_vec());
     let job = ResolvedJob::in_process(&GlobalConfig::default(), render);
     let (memory, _) = memory(1 << 20);
-    let client = Client::new(&job);
-    let mut fetcher = Fetcher::new(&job, &client, "http://in-process/metrics", LONG, &memory);
+    let mut fetcher = Asker::new(&job, "http://in-process/metrics", LONG, &memory);
     assert_eq!(get(&mut fetcher).await, Ok("up 1\n".to_owned()));
+}
+
+/// A reading that hangs keeps nobody else waiting, and one that panics is a failed scrape.
+#[tokio::test]
+async fn a_function_that_blocks_is_called_aside() {
+    let (memory, _) = memory(1 << 20);
+    let fetcher = |render: crate::scrape::Render, timeout| {
+        let job = ResolvedJob::in_process(&GlobalConfig::default(), Arc::new(Vec::new)).read_by(render);
+        Asker::new(&job, "http://in-process/metrics", timeout, &memory)
+    };
+    let mut well = fetcher(Arc::new(|| b"up 1\n".to_vec()), LONG);
+    assert_eq!(get(&mut well).await, Ok("up 1\n".to_owned()));
+    let (answer, held) = std::sync::mpsc::sync_channel(0);
+    let held = std::sync::Mutex::new(held);
+    let short = Duration::from_millis(50);
+    let mut hangs = fetcher(Arc::new(move || held.lock().unwrap().recv().unwrap_or_default()), short);
+    // On the one thread that there is, the time would not be up before the answer.
+    assert_eq!(get(&mut hangs).await, Err(ScrapeError::Timeout(short)));
+    answer.send(Vec::new()).unwrap();
+    let mut panics = fetcher(Arc::new(|| panic!("a defect")), LONG);
+    assert_eq!(get(&mut panics).await.unwrap_err().reason(), "truncated");
 }

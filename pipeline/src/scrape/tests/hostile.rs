@@ -1,12 +1,11 @@
 //! Servers that mean harm: whatever they send, the scrape is over within its timeout and holds no more than its limits.
 
 use super::*;
-use crate::model::scrape::ScrapeError;
 
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
 
 async fn get(server: &Server, timeout: Duration) -> Result<Vec<u8>, ScrapeError> {
-    fetcher("", &server.url(), timeout).fetch().await.map(|exposition| exposition.body.to_vec())
+    fetcher("", &server.url(), timeout).ask().await
 }
 
 #[tokio::test]
@@ -55,7 +54,7 @@ async fn bytes_behind_an_answer_are_nobodys() {
     let server = Server::start(scripts).await;
     let mut fetcher = fetcher("", &server.url(), LONG);
     for expected in ["up 1\n", "up 2\n", "up 2\n"] {
-        assert_eq!(fetcher.fetch().await.map(|exposition| exposition.body.to_vec()), Ok(expected.into()));
+        assert_eq!(fetcher.ask().await, Ok(expected.into()));
     }
 }
 
@@ -93,7 +92,7 @@ async fn a_drip_and_answers_before_the_answer_end_with_the_timeout() {
         ("", "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"),
     ] {
         let (address, _tasks) = again_and_again(begin, piece, ms(10)).await;
-        let got = fetcher("", &format!("http://{address}/"), SHORT).fetch().await;
+        let got = fetcher("", &format!("http://{address}/"), SHORT).ask().await;
         assert!(matches!(got, Err(ScrapeError::Timeout(_))), "{begin:?} {piece:?}: {got:?}");
     }
 }
@@ -109,7 +108,7 @@ async fn an_answer_to_nothing_is_no_answer() {
         stream
     };
     let mut fetcher = fetcher("", &url, LONG);
-    let (got, _stream) = tokio::join!(fetcher.fetch(), serve);
+    let (got, _stream) = tokio::join!(fetcher.ask(), serve);
     // Whether the request was on its way already is a race that no side can decide; the second answer is never taken.
-    assert!(got.as_ref().map_or(true, |exposition| &*exposition.body == b"a 1\n"), "{got:?}");
+    assert!(got.as_ref().map_or(true, |body| body == b"a 1\n"), "{got:?}");
 }

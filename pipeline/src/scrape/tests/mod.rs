@@ -15,12 +15,17 @@ use std::time::Duration;
 use prometheus::{IntCounter, Registry};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::body::Memory;
+use super::body::{Memory, Outlet};
 use super::fetch::{Client, Fetcher};
 use super::{GlobalConfig, Metrics, ResolvedJob, ScrapeConfig};
+use crate::model::labels::Labels;
+use crate::model::scrape::{Arrival, Part, ScrapeError};
+use crate::model::target::Target;
 use crate::model::units::Size;
+use crate::rest::Rest;
 
 /// Long enough for anything on loopback, on a busy machine too.
 const LONG: Duration = Duration::from_secs(20);
@@ -149,15 +154,57 @@ fn job(yaml: &str) -> ResolvedJob {
 
 fn memory(size: u64) -> (Memory, IntCounter) {
     let waits = IntCounter::new("waits", "waits").unwrap();
-    (Memory::new(Size(size), waits.clone()), waits)
+    (Memory::new(Size(size), waits.clone(), Rest::default()), waits)
+}
+
+/// A fetcher whose bodies are put together again, parts and rest.
+struct Asker {
+    fetcher: Fetcher,
+    parts: mpsc::Receiver<Arrival>,
+}
+
+impl Asker {
+    fn new(job: &ResolvedJob, url: &str, timeout: Duration, memory: &Memory) -> Self {
+        let (outlet, parts) = outlet();
+        Self { fetcher: Fetcher::new(job, &Client::new(job), url, timeout, memory, outlet), parts }
+    }
+
+    async fn ask(&mut self) -> Result<Vec<u8>, ScrapeError> {
+        let mut body = Vec::new();
+        let fetched = self.fetcher.fetch();
+        tokio::pin!(fetched);
+        let last = loop {
+            tokio::select! {
+                biased;
+                Some(part) = self.parts.recv() => add(&mut body, part),
+                outcome = &mut fetched => break outcome?,
+            }
+        };
+        assert_eq!(last.before, body.len() as u64, "a part is missing");
+        last.pieces.iter().for_each(|piece| body.extend_from_slice(piece));
+        Ok(body)
+    }
+}
+
+/// Adds a part to what has come of a body.
+fn add(body: &mut Vec<u8>, part: Arrival) {
+    let Arrival::Part(Part { exposition, .. }) = part else { panic!("{part:?}") };
+    assert_eq!(exposition.before, body.len() as u64, "a part is missing");
+    exposition.pieces.iter().for_each(|piece| body.extend_from_slice(piece));
+}
+
+/// Somebody's outlet, and what comes out.
+fn outlet() -> (Outlet, mpsc::Receiver<Arrival>) {
+    let target =
+        Target::new(Arc::default(), Labels::default(), Labels::default().into(), "http://a/".to_owned());
+    let (queue, parts) = mpsc::channel(64);
+    (Outlet::new(&Arc::new(target), &queue), parts)
 }
 
 /// Asks `url` by the settings of a scrape section.
-fn fetcher(yaml: &str, url: &str, timeout: Duration) -> Fetcher {
-    let job = job(yaml);
+fn fetcher(yaml: &str, url: &str, timeout: Duration) -> Asker {
     let (memory, _) = memory(128 << 20);
-    let client = Client::new(&job);
-    Fetcher::new(&job, &client, url, timeout, &memory)
+    Asker::new(&job(yaml), url, timeout, &memory)
 }
 
 fn metrics() -> Arc<Metrics> {

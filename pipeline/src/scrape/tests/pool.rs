@@ -10,7 +10,7 @@ use super::super::{Clock, Error, Pool};
 use super::*;
 use crate::gate::{Gate, Moment};
 use crate::model::labels::Labels;
-use crate::model::scrape::{Scrape, ScrapeError};
+use crate::model::scrape::Scrape;
 use crate::model::target::{TargetGroup, TargetSet};
 
 /// A wall clock that follows the runtime's, paused or not.
@@ -30,15 +30,36 @@ fn groups(addresses: &[&str]) -> TargetSet {
     TargetSet::of(vec![TargetGroup { targets, ..TargetGroup::default() }])
 }
 
+/// The queue of scrapes whose bodies are small.
+struct Scrapes(mpsc::Receiver<Arrival>);
+
+impl Scrapes {
+    async fn recv(&mut self) -> Option<Scrape> {
+        self.0.recv().await.map(scrape)
+    }
+
+    fn try_recv(&mut self) -> Result<Scrape, mpsc::error::TryRecvError> {
+        self.0.try_recv().map(scrape)
+    }
+}
+
+fn scrape(arrival: Arrival) -> Scrape {
+    match arrival {
+        Arrival::Scrape(scrape) => scrape,
+        Arrival::Part(part) => panic!("{part:?}"),
+    }
+}
+
 /// A pool that runs until the test ends.
 struct Running {
-    scrapes: mpsc::Receiver<Scrape>,
+    scrapes: Scrapes,
     groups: watch::Sender<TargetSet>,
     view: super::super::TargetsView,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     task: JoinSet<Result<(), Error>>,
     pause: watch::Sender<Option<String>>,
+    rest: Rest,
 }
 
 fn run(job: ResolvedJob, first: &[&str], queue: usize) -> Running {
@@ -52,12 +73,12 @@ fn run_behind(gate: Gate, job: ResolvedJob, first: &[&str], queue: usize) -> Run
     pool.set_gate(gate);
     let (pause, is_paused) = watch::channel(None);
     pool.pause_for(is_paused);
-    let view = pool.targets();
+    let (view, rest) = (pool.targets(), pool.rest());
     let (groups, receiver) = watch::channel(groups(first));
     let stop = CancellationToken::new();
     let mut task = JoinSet::new();
     task.spawn(pool.run(vec![(job, receiver)], stop.clone()));
-    Running { scrapes, groups, view, metrics, pause, stop, task }
+    Running { scrapes: Scrapes(scrapes), groups, view, metrics, pause, rest, stop, task }
 }
 
 impl Running {
@@ -69,6 +90,19 @@ impl Running {
         self.stop.cancel();
         tokio::time::timeout(LONG, self.task.join_next()).await.unwrap().unwrap().unwrap()
     }
+}
+
+/// People are told when to look again.
+#[tokio::test(start_paused = true)]
+async fn the_next_scrape_is_known_while_somebody_makes_it() {
+    let mut pool = run(in_process("15s"), &["a"], 16);
+    for _ in 0..3 {
+        let Scrape { target, time, .. } = pool.next().await;
+        assert_eq!(target.next_scrape(), Some(time + 15_000));
+    }
+    let target = pool.next().await.target;
+    pool.stop().await.unwrap();
+    assert_eq!(target.next_scrape(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,6 +137,27 @@ async fn a_full_queue_holds_the_loop_and_what_it_missed_is_counted() {
     let missed = pool.metrics.skipped.with_label_values(&["backpressure"]).get();
     assert_eq!(fourth.time - second.time, 1_000 * i64::try_from(missed + 2).unwrap(), "missed {missed}");
     assert!((7..=9).contains(&missed), "missed {missed}");
+    pool.stop().await.unwrap();
+}
+
+/// The one who takes the scrapes rests meanwhile, unless the queue fills.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_fills_is_in_a_hurry() {
+    let mut pool = run(in_process("10s"), &["a"], 4);
+    let is_hurried = |pool: &Running| {
+        let start = std::time::Instant::now();
+        pool.rest.rest(SHORT);
+        start.elapsed() < SHORT
+    };
+    for _ in 0..3 {
+        pool.next().await;
+        assert!(!is_hurried(&pool));
+    }
+    // The third finds two before it.
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert!(!is_hurried(&pool));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(is_hurried(&pool));
     pool.stop().await.unwrap();
 }
 
@@ -150,7 +205,7 @@ async fn stopping_closes_the_queue_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_nobody_listens_to_says_so() {
     let mut pool = run(in_process("10s"), &["a"], 1);
-    pool.scrapes.close();
+    pool.scrapes.0.close();
     let ended = tokio::time::timeout(Duration::from_secs(60), pool.task.join_next()).await;
     assert!(matches!(ended.unwrap().unwrap().unwrap(), Err(Error::QueueClosed)));
 }
@@ -199,10 +254,9 @@ async fn a_round_asks_everyone_once() {
     let view = pool.targets();
     drop(pool);
     let mut count = 0;
-    while let Some(scrape) = scrapes.recv().await {
-        let exposition = scrape.outcome.unwrap();
-        assert_eq!(&exposition.body[..], b"up 1\n");
-        assert!(exposition.permit.is_some());
+    while let Some(arrival) = scrapes.recv().await {
+        let exposition = scrape(arrival).outcome.unwrap();
+        assert_eq!((exposition.before, exposition.pieces.concat()), (0, b"up 1\n".to_vec()));
         count += 1;
     }
     assert_eq!((count, view.jobs().len(), server.requests().len()), (3, 2, 2));

@@ -6,7 +6,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::model::scrape::ScrapeError;
 
 const CA: &str = include_str!("ca.pem");
 const CERT: &str = include_str!("cert.pem");
@@ -48,7 +47,7 @@ pub(crate) async fn start(wants_certificate: bool) -> Server {
 
 async fn get(yaml: &str, server: &Server) -> Result<Vec<u8>, ScrapeError> {
     let url = format!("https://{}/metrics", server.address);
-    fetcher(yaml, &url, LONG).fetch().await.map(|exposition| exposition.body.to_vec())
+    fetcher(yaml, &url, LONG).ask().await
 }
 
 /// PEM within YAML within braces.
@@ -86,7 +85,7 @@ async fn whom_to_trust() {
         stream
     };
     let mut fetcher = fetcher("", &url, LONG);
-    let (error, _stream) = tokio::join!(fetcher.fetch(), answer);
+    let (error, _stream) = tokio::join!(fetcher.ask(), answer);
     let error = error.unwrap_err();
     assert!(error.to_string().contains("the server does not speak TLS, set scheme: http"), "{error}");
 }
@@ -110,10 +109,10 @@ async fn files_are_read_again_at_each_connection() {
     let mut fetcher = fetcher(&format!("tls_config: {{ca_file: {}}}", file.display()), &url, LONG);
     // The server's own certificate is not its authority's.
     std::fs::write(&file, CERT).unwrap();
-    assert!(fetcher.fetch().await.is_err());
+    assert!(fetcher.ask().await.is_err());
     std::fs::write(&file, CA).unwrap();
-    assert!(fetcher.fetch().await.is_ok());
+    assert!(fetcher.ask().await.is_ok());
     // The server closes after each answer, so that this is another connection.
     std::fs::write(&file, "").unwrap();
-    assert_eq!(fetcher.fetch().await.unwrap_err().reason(), "credentials");
+    assert_eq!(fetcher.ask().await.unwrap_err().reason(), "credentials");
 }

@@ -14,7 +14,7 @@ use crate::journal::{self, Opened};
 
 /// A worker with its journal, from its start to its end.
 struct Life {
-    scrapes: mpsc::Sender<Scrape>,
+    scrapes: mpsc::Sender<Arrival>,
     objects: mpsc::Receiver<Object>,
     taken: watch::Sender<u64>,
     problem: journal::Problem,
@@ -50,6 +50,7 @@ impl Life {
             journal: Some(journal),
             stuck,
             gate,
+            rest: Rest::default(),
             stopping: stopping.clone(),
         };
         let mut tasks = JoinSet::new();
@@ -72,9 +73,10 @@ impl Life {
     }
 
     async fn scrape(&self, time: i64, body: &str) {
-        let exposition = Exposition { body: Bytes::copy_from_slice(body.as_bytes()), permit: None };
+        let exposition = Exposition::whole(Bytes::copy_from_slice(body.as_bytes()));
         let (target, duration) = (Arc::clone(&self.target), Duration::ZERO);
-        self.scrapes.send(Scrape { target, time, duration, outcome: Ok(exposition) }).await.unwrap();
+        let scrape = Scrape { target, time, duration, outcome: Ok(exposition) };
+        self.scrapes.send(Arrival::Scrape(scrape)).await.unwrap();
     }
 
     async fn object(&mut self) -> Object {

@@ -46,6 +46,8 @@ pub(crate) struct Credentials {
 #[derive(Clone, Debug, Default)]
 struct State {
     grant: Option<Arc<Grant>>,
+    /// When it was obtained, Unix seconds.
+    refreshed: Option<i64>,
     /// Why the last attempt failed; `None` after a success.
     failure: Option<String>,
     /// Attempts that have ended.
@@ -118,9 +120,11 @@ impl Credentials {
         if news {
             tracing::info!(source = self.source, expires, bucket, prefix, "credentials refreshed");
         }
+        let refreshed = Some(self.time.seconds_or_local());
         self.state.send_modify(|state| {
             *state = State {
                 grant: Some(Arc::new(grant)),
+                refreshed,
                 failure: None,
                 attempts: state.attempts + 1,
                 wanted: false,
@@ -184,6 +188,13 @@ impl Credentials {
         }
     }
 
+    /// Returns when the first attempt to get them has ended; whether it gave any.
+    pub(crate) async fn settled(&self) -> bool {
+        let mut state = self.state.subscribe();
+        let settled = state.wait_for(|state| state.grant.is_some() || state.failure.is_some()).await;
+        settled.is_ok_and(|state| state.grant.is_some())
+    }
+
     /// Whether there never were any, and the last attempt to get them has failed.
     pub(crate) fn are_hopeless(&self) -> bool {
         let state = self.state.borrow();
@@ -213,8 +224,10 @@ impl Credentials {
         }
     }
 
-    pub(crate) fn status(&self) -> Option<CredentialsStatus> {
-        self.grant().map(|grant| CredentialsStatus { source: self.source, expires: grant.expires })
+    pub(crate) fn status(&self) -> CredentialsStatus {
+        let State { grant, refreshed, failure, .. } = self.state.borrow().clone();
+        let expires = grant.and_then(|grant| grant.expires);
+        CredentialsStatus { source: self.source, expires, refreshed, failure }
     }
 }
 

@@ -113,7 +113,9 @@ async fn an_object_is_deliverable_although_its_file_keeps_the_old_name() {
         spool.add(&scraped(sequence, last_scrape)).await.unwrap();
     }
     let crc32 = object(1).crc32;
-    let in_the_way = dir.path().join(Name { sequence: 1, samples: 10, crc32, undecided: None }.text());
+    let in_the_way = dir
+        .path()
+        .join(Name { sequence: 1, samples: 10, crc32, format: Format::Parquet, undecided: None }.text());
     fs::create_dir(&in_the_way).unwrap();
     spool.claim(Claim::Holding { tenure: TENURE, ours_until: 200 }).await;
     assert_eq!((spool.undecided(), metrics.spool_write_errors.get()), (None, 1));

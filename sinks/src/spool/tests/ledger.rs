@@ -51,7 +51,8 @@ impl Ledger {
                 self.added += 10;
                 let bytes: Bytes = vec![7; size].into();
                 let crc32 = crc32fast::hash(&bytes);
-                spool.add(&Object { bytes, crc32, ..object(sequence) }).await.unwrap();
+                let format = Format::ALL[usize::try_from(sequence % 3).unwrap()];
+                spool.add(&Object { bytes, crc32, format, ..object(sequence) }).await.unwrap();
             }
             Step::Key => {
                 if let Some(sequence) = next().await {

@@ -257,7 +257,7 @@ fn unblock(path: &Path) {
 
 fn file(dir: &Path, sequence: u64) -> PathBuf {
     let crc32 = object(sequence).crc32;
-    dir.join(Name { sequence, samples: 10, crc32, undecided: None }.text())
+    dir.join(Name { sequence, samples: 10, crc32, format: Format::Parquet, undecided: None }.text())
 }
 
 async fn deliver(spool: &Spool, sequence: u64) {

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::groups::Groups;
 use super::look::Stores;
-use super::object::{Object, Received};
 use super::store::Store;
 use super::*;
+use crate::kubernetes::object::{self, Object, Received};
 use crate::model::labels::Labels;
 use crate::model::target::TargetGroup;
 
