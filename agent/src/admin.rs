@@ -1,6 +1,7 @@
-//! The read-only HTTP server: the page, `/api/v1`, `/metrics`, `/healthz`, `/readyz`, `/targets`.
+//! The HTTP server: the page, `/api/v1`, `/metrics`, `/healthz`, `/readyz`, `/targets`, `/-/reload`.
 //!
-//! Takes requests, gives what the views say at that moment; changes nothing and holds no secret. Bounded in
+//! Takes requests, gives what the views say at that moment; holds no secret and changes nothing, but that it may be told to ask for
+//! a reload. Bounded in
 //! connections, header bytes, lists under way and time, so that nobody can hold up the agent through it.
 
 use std::convert::Infallible;
@@ -26,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::problems::RecentProblems;
-use crate::{api, page, targets, telemetry};
+use crate::{api, page, reload, targets, telemetry};
 
 /// Section `server`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -81,11 +82,13 @@ pub struct Views {
     /// How delivery goes.
     pub sinks: Box<dyn Fn() -> sinks::Status + Send + Sync>,
     /// The configuration in force, without secrets.
-    pub config: String,
+    pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// Where the configuration comes from.
     pub source: String,
     /// What the log warned of last.
     pub problems: RecentProblems,
+    /// `/-/reload`, if it is served.
+    pub reload: Option<reload::Requests>,
 }
 
 /// The address cannot be listened on.
@@ -160,7 +163,11 @@ agent, which ships Prometheus metrics as objects
 /healthz   200 while the process turns
 /readyz    200 while objects get through or another agent works, otherwise 503 and why not
 /targets   what is scraped, and how the last scrapes went (JSON)
+/-/reload  takes up a changed configuration (POST; if reload.enable_lifecycle says so)
 ";
+
+/// Prometheus' path.
+const RELOAD: &str = "/-/reload";
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -185,7 +192,9 @@ async fn answer<B>(
     turn: &Turn,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    let mut response = if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    let mut response = if path == RELOAD {
+        reload(request.method(), views).await
+    } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
         refuse_method(path)
     } else if let Some(file) = page::file(path) {
         serve_file(&file, request)
@@ -202,6 +211,24 @@ async fn answer<B>(
     let caching = if headers.contains_key(ETAG) { "no-cache" } else { "no-store" };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     response
+}
+
+/// As Prometheus answers it.
+async fn reload(method: &Method, views: &Views) -> Response<Full<Bytes>> {
+    if !matches!(*method, Method::POST | Method::PUT) {
+        let text = format!("only POST and PUT are served at {RELOAD}\n");
+        let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, PUT"));
+        return response;
+    }
+    let Some(reload) = &views.reload else {
+        let text = "not enabled: set reload.enable_lifecycle, or send SIGHUP\n".to_owned();
+        return respond(StatusCode::FORBIDDEN, TEXT, text);
+    };
+    match reload.reload().await {
+        Ok(()) => respond(StatusCode::OK, TEXT, "reloaded\n".to_owned()),
+        Err(why) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("not reloaded: {why}\n")),
+    }
 }
 
 fn refuse_method(path: &str) -> Response<Full<Bytes>> {
@@ -302,9 +329,10 @@ mod tests {
             doing: Box::new(|| None),
             targets: Box::new(Vec::new),
             sinks: Box::new(sinks::Status::default),
-            config: String::new(),
+            config: Box::new(String::new),
             source: String::new(),
             problems: RecentProblems::default(),
+            reload: None,
         }
     }
 

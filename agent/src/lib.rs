@@ -23,6 +23,7 @@ pub mod migrate;
 pub mod objects;
 mod page;
 pub mod problems;
+pub mod reload;
 pub mod samples;
 mod signals;
 pub mod tail;
@@ -38,12 +39,13 @@ use std::time::Duration;
 use pipeline::Pipeline;
 use pipeline::scrape::Render;
 use prometheus::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use config::{Config, Loaded};
 use problems::RecentProblems;
+use reload::Reloader;
 
 /// Objects between the pipeline and the sinks. The sinks take them as fast as the disk does; two bridge a pause, and more
 /// would only be lost in a crash.
@@ -113,10 +115,11 @@ pub async fn run_until_signal(loaded: Loaded, problems: RecentProblems) -> Resul
 /// # Errors
 /// When the agent cannot start, and when a part ends early.
 pub async fn run(loaded: Loaded, problems: RecentProblems, stop: CancellationToken) -> Result<(), Error> {
-    let Loaded { mut config, warnings, source, effective } = loaded;
-    for warning in &warnings {
+    let hangups = signals::hangups().map_err(Error::Signals)?;
+    for warning in &loaded.warnings {
         tracing::warn!(%warning, "configuration");
     }
+    let mut config = loaded.config.clone();
     let registry = telemetry::registry()?;
     let listener = admin::bind(&config.server).await?;
     // Port 0 is a port of the kernel's choice, which nobody could know otherwise.
@@ -137,7 +140,10 @@ pub async fn run(loaded: Loaded, problems: RecentProblems, stop: CancellationTok
         true => Some(lease::open(&config.leader_election, &mut pipeline, &sinks, &registry).await?),
         false => None,
     };
-    let shown = Shown { config: effective, source: source.to_string(), problems };
+    let source = loaded.source.to_string();
+    let (reloader, requests, effective) = Reloader::new(loaded, pipeline.reloader(), hangups, &registry)?;
+    let reload = config.reload.enable_lifecycle.then_some(requests);
+    let shown = Shown { config: effective, source: source.clone(), problems, reload };
     let views = views(registry, &pipeline, &sinks, events, election.as_ref(), shown, stop.clone());
     tracing::info!(
         version = telemetry::VERSION,
@@ -151,6 +157,11 @@ pub async fn run(loaded: Loaded, problems: RecentProblems, stop: CancellationTok
     );
     let (sender, objects) = mpsc::channel(OBJECTS_MAX);
     let mut parts = JoinSet::new();
+    let reloader_stop = stop.clone();
+    parts.spawn(async move {
+        reloader.run(reloader_stop).await;
+        ("reloading", Ok(()))
+    });
     // Who takes turns notes when its scraping ends, and then ends it.
     let pipeline_stop = if election.is_some() { CancellationToken::new() } else { stop.clone() };
     let scraping = pipeline_stop.clone();
@@ -248,9 +259,10 @@ async fn join(
 
 /// What the HTTP server shows and no part of the agent knows.
 struct Shown {
-    config: String,
+    config: watch::Receiver<String>,
     source: String,
     problems: RecentProblems,
+    reload: Option<reload::Requests>,
 }
 
 /// What the HTTP server shows.
@@ -285,9 +297,10 @@ fn views(
         doing: Box::new(move || doing.as_ref().map(lease::StatusHandle::line)),
         targets: Box::new(move || targets.jobs()),
         sinks: Box::new(move || sinks.get()),
-        config: shown.config,
+        config: Box::new(move || shown.config.borrow().clone()),
         source: shown.source,
         problems: shown.problems,
+        reload: shown.reload,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Signals: the first asks to stop, the second does not wait.
+//! Signals: the first SIGTERM or SIGINT asks to stop, the second does not wait; SIGHUP asks to reload.
 
 use std::io;
 
@@ -9,6 +9,11 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+}
+
+/// Begins to catch SIGHUP, which would end the process otherwise.
+pub(crate) fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 /// Begins to catch both signals.

@@ -1,12 +1,11 @@
 //! `agent --dry-run`: every target once, through the real stages, into an object that nobody sends.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
-use crate::discovery::{Discovery, first_set};
+use crate::discovery::Discovery;
 use crate::kubernetes::{Permission, Server};
 use crate::model::object::{Format, Object};
 use crate::model::scrape::Arrival;
@@ -60,18 +59,12 @@ pub async fn find_targets(
     jobs: Vec<ResolvedJob>,
     discovery: &Discovery,
 ) -> Result<Vec<(ResolvedJob, TargetSet)>, Error> {
-    let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
-    let looking: Vec<_> =
-        jobs.iter().map(|job| discovery.start(&job.job.name, job.sources(), &mut tasks, &stop)).collect();
+    let looking: Vec<_> = jobs.iter().map(|job| discovery.start(&job.job.name, job.sources())).collect();
     let end = Instant::now() + LOOK_MAX;
     let mut found = Vec::new();
-    for (job, mut sets) in jobs.into_iter().zip(looking) {
-        let set = first_set(&mut sets, end.saturating_duration_since(Instant::now())).await;
-        found.push((job, set));
-    }
-    stop.cancel();
-    while let Some(ended) = tasks.join_next().await {
-        ended?;
+    for (job, mut look) in jobs.into_iter().zip(looking) {
+        look.settled(end).await?;
+        found.push((job, look.set()));
     }
     Ok(found)
 }
@@ -94,7 +87,7 @@ impl Pipeline {
             while let Some(arrival) = scrapes.recv().await {
                 match arrival {
                     Arrival::Part(part) => worker.read_part(&part),
-                    Arrival::Scrape(scrape) => worker.take(scrape, Instant::now()),
+                    Arrival::Scrape(scrape) => worker.take(scrape, std::time::Instant::now()),
                 }
             }
         };

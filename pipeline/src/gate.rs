@@ -4,6 +4,7 @@
 //! runs, what they scraped is sealed, and the object is on its way. Also knows which scrapes are surely ours, because the
 //! worker cuts its batches there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub struct Gate {
     state: watch::Receiver<State>,
     ours_until: Arc<AtomicI64>,
     /// Of each job: the last closing that it has carried out.
-    idle: watch::Sender<Vec<u64>>,
+    idle: watch::Sender<HashMap<usize, u64>>,
     sealed: watch::Sender<Sealed>,
 }
 
@@ -86,7 +87,7 @@ impl Gate {
         let (sealed, is_sealed) = watch::channel(Sealed::default());
         let ours_until = Arc::new(AtomicI64::new(ours_until));
         let keeper = Keeper { state, ours_until: Arc::clone(&ours_until), sealed: is_sealed };
-        (Self { state: receiver, ours_until, idle: watch::channel(Vec::new()).0, sealed }, keeper)
+        (Self { state: receiver, ours_until, idle: watch::channel(HashMap::new()).0, sealed }, keeper)
     }
 
     /// What the keeper says now.
@@ -103,15 +104,20 @@ impl Gate {
         self.state()
     }
 
-    /// Makes the gate wait for this many jobs when it closes.
-    pub(crate) fn expect_jobs(&self, count: usize) {
-        self.idle.send_modify(|idle| *idle = vec![0; count]);
+    /// Makes the gate wait for this job, too, when it closes.
+    pub(crate) fn expect_job(&self, job: usize) {
+        self.idle.send_modify(|idle| _ = idle.insert(job, 0));
+    }
+
+    /// A job that was taken out of the configuration has ended: all its scrapes are in the queue.
+    pub(crate) fn forget_job(&self, job: usize) {
+        self.idle.send_modify(|idle| _ = idle.remove(&job));
     }
 
     /// A job says that it has carried out the closing `state`: none of its loops runs.
     pub(crate) fn set_idle(&self, job: usize, state: &State) {
         self.idle.send_modify(|idle| {
-            if let Some(version) = idle.get_mut(job) {
+            if let Some(version) = idle.get_mut(&job) {
                 *version = state.version;
             }
         });
@@ -123,7 +129,7 @@ impl Gate {
         let mut idle = self.idle.subscribe();
         loop {
             let state = self.state();
-            let all = idle.borrow_and_update().iter().all(|version| *version >= state.version);
+            let all = idle.borrow_and_update().values().all(|version| *version >= state.version);
             if !state.is_open && all && self.sealed.borrow().version < state.version {
                 return state.version;
             }
@@ -211,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn a_closing_is_sealed_once_all_jobs_are_idle() {
         let (mut gate, keeper) = Gate::closed();
-        gate.expect_jobs(2);
+        (0..3).for_each(|job| gate.expect_job(job));
         keeper.open(None, None);
         assert!(gate.state().is_open && keeper.sealed().is_none());
         keeper.close(Duration::ZERO);
@@ -224,6 +230,7 @@ mod tests {
             () = std::future::ready(()) => {}
         }
         gate.set_idle(1, &closing);
+        gate.forget_job(2);
         let version = other.closing_to_seal().await;
         assert!(keeper.sealed().is_none());
         other.set_sealed(version, 7);

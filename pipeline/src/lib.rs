@@ -62,7 +62,7 @@ use std::sync::Arc;
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +77,10 @@ use kube_events::Watcher;
 use model::labels::{CLUSTER_ID, Labels, LabelsBuilder};
 use model::object::{Object, Tenure, Writer};
 use model::scrape::Arrival;
-use scrape::{GlobalConfig, Pool, Render, ResolvedJob, ScrapeConfig, Sharding, StaticConfig, TargetsView};
+use scrape::{
+    Change, Changed, GlobalConfig, Pool, Render, ResolvedJob, ScrapeConfig, Sharding, StaticConfig,
+    TargetsView,
+};
 use worker::{Connections, Settings, Worker};
 
 /// Scrapes that wait for the worker. Their bodies are bounded by `limits.max_body_bytes`.
@@ -133,12 +136,19 @@ impl Config {
             return Err(problems);
         }
         jobs.extend(self.host_job()?);
-        let own_labels = Labels::from_pairs(&self.own_labels);
         // Every agent reports itself, whoever else there is.
-        jobs.extend(
-            own_metrics.map(|render| ResolvedJob::in_process(&self.global, render).labelled(&own_labels)),
-        );
+        jobs.extend(own_metrics.map(|render| {
+            ResolvedJob::in_process(&self.global, render).labelled(&Labels::from_pairs(&self.own_labels))
+        }));
         Ok(jobs)
+    }
+
+    /// The job that counts the Kubernetes events which this agent watches.
+    fn events_job(&self, render: Render) -> ResolvedJob {
+        let job = ResolvedJob::in_process_named(kube_events::JOB, &self.global, render);
+        // The others of this process's own labels mean the thing that a Kubernetes event is about.
+        let own = self.own_labels.iter().filter(|(name, _)| *name == "instance");
+        job.labelled(&Labels::from_pairs(own))
     }
 }
 
@@ -186,8 +196,8 @@ impl Config {
             labels.extend(node.map(|node| ("node".to_owned(), node.to_owned())));
         }
         let job = section.resolve(&self.global).map_err(below)?;
-        let host = Arc::new(host);
-        Ok(Some(job.read_by(Arc::new(move || host.render()))))
+        let (host, reads) = (Arc::new(host), format!("{:?} within {patience:?}", self.host_metrics));
+        Ok(Some(job.read_by(Arc::new(move || host.render()), reads)))
     }
 }
 
@@ -212,6 +222,9 @@ pub enum Error {
     /// The position of Kubernetes events cannot be used.
     #[error(transparent)]
     KubeEvents(#[from] kube_events::Error),
+    /// The pipeline does not run any more.
+    #[error("the pipeline has stopped")]
+    Stopped,
     /// A task panicked, which is a defect.
     #[error("a task of the pipeline failed")]
     Task(#[from] tokio::task::JoinError),
@@ -222,9 +235,47 @@ fn list(problems: &[(String, String)]) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
+/// The jobs inside this process, which no configuration names.
+#[derive(Clone, Default)]
+struct Residents {
+    own_metrics: Option<Render>,
+    events: Option<Render>,
+}
+
+impl Residents {
+    /// The jobs of a configuration, these among them.
+    fn with(&self, config: &Config) -> Result<Vec<ResolvedJob>, Error> {
+        let mut jobs = config.jobs(self.own_metrics.clone()).map_err(Error::Config)?;
+        jobs.extend(self.events.clone().map(|render| config.events_job(render)));
+        Ok(jobs)
+    }
+}
+
+/// Gives a pipeline that runs other jobs.
+pub struct Reloader {
+    residents: Residents,
+    changes: mpsc::Sender<Change>,
+}
+
+impl Reloader {
+    /// Has the jobs of this configuration scraped from now on. What is the same in both goes on untouched; of the sections, only
+    /// `global` without its external labels, `scrape_configs` and `host_metrics` are looked at.
+    ///
+    /// # Errors
+    /// A configuration that `check` refuses, which changes nothing; and a pipeline that does not run.
+    pub async fn reload(&self, config: &Config) -> Result<Changed, Error> {
+        let jobs = self.residents.with(config)?;
+        let (made, changed) = oneshot::channel();
+        self.changes.send(Change { jobs, made }).await.map_err(|_| Error::Stopped)?;
+        changed.await.map_err(|_| Error::Stopped)
+    }
+}
+
 /// The pipeline, ready to run.
 pub struct Pipeline {
     jobs: Vec<ResolvedJob>,
+    residents: Residents,
+    changes: Option<mpsc::Receiver<Change>>,
     discovery: Discovery,
     pool: Pool,
     scrapes: mpsc::Receiver<Arrival>,
@@ -246,7 +297,8 @@ impl Pipeline {
         cluster_id: &str,
         registry: &Registry,
     ) -> Result<Self, Error> {
-        let jobs = config.jobs(own_metrics).map_err(Error::Config)?;
+        let residents = Residents { own_metrics, events: None };
+        let jobs = residents.with(config)?;
         let mut external = LabelsBuilder::default();
         external.set(CLUSTER_ID, cluster_id);
         for (name, value) in &config.global.external_labels {
@@ -271,7 +323,8 @@ impl Pipeline {
         let pool =
             Pool::new(queue, config.limits.max_body_bytes, scrape_metrics, Arc::new(clock::now_millis));
         let discovery = Discovery::new(discovery::Metrics::new(registry)?);
-        Ok(Self { jobs, discovery, pool, scrapes, worker, journal: None, watcher: None })
+        let (changes, journal, watcher) = (None, None, None);
+        Ok(Self { jobs, residents, changes, discovery, pool, scrapes, worker, journal, watcher })
     }
 
     /// Has what is scraped written to the journal in this directory, and what an earlier process left there sealed first.
@@ -310,10 +363,8 @@ impl Pipeline {
         let (watcher, exposed) =
             kube_events::open(section, dir, cluster_id, &config.limits, outlet, metrics)?;
         let render: Render = Arc::new(move || exposed.render());
-        let job = ResolvedJob::in_process_named(kube_events::JOB, &config.global, render);
-        // The others of this process's own labels mean the thing that a Kubernetes event is about.
-        let own = config.own_labels.iter().filter(|(name, _)| *name == "instance");
-        self.jobs.push(job.labelled(&Labels::from_pairs(own)));
+        self.jobs.push(config.events_job(Arc::clone(&render)));
+        self.residents.events = Some(render);
         self.watcher = Some(watcher);
         Ok(())
     }
@@ -336,6 +387,13 @@ impl Pipeline {
         self.pool.targets()
     }
 
+    /// Who gives it other jobs while it runs; asked for once everything else is made ready.
+    pub fn reloader(&mut self) -> Reloader {
+        let (changes, receiver) = mpsc::channel(1);
+        self.changes = Some(receiver);
+        Reloader { residents: self.residents.clone(), changes }
+    }
+
     /// Puts a gate before the targets, closed: nothing is scraped until its keeper opens it.
     pub fn keeper(&mut self) -> gate::Keeper {
         let (gate, keeper) = gate::Gate::closed();
@@ -354,15 +412,7 @@ impl Pipeline {
         taken: watch::Receiver<u64>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let Self { jobs, discovery, mut pool, scrapes, worker, journal, watcher } = self;
-        let mut discoveries = JoinSet::new();
-        let jobs = jobs
-            .into_iter()
-            .map(|job| {
-                let sets = discovery.start(&job.job.name, job.sources(), &mut discoveries, &stop);
-                (job, sets)
-            })
-            .collect();
+        let Self { jobs, changes, discovery, mut pool, scrapes, worker, journal, watcher, .. } = self;
         let mut tasks = JoinSet::new();
         let runtime = Handle::current();
         let (left, journal) = match journal {
@@ -390,19 +440,12 @@ impl Pipeline {
         let rest = pool.rest();
         let connections = Connections { scrapes, objects, journal, stuck, gate, rest, stopping };
         tasks.spawn_blocking(move || worker::run(worker, connections, &left, &runtime));
-        tasks.spawn(async move { Ok(pool.run(jobs, stop).await?) });
-        loop {
-            tokio::select! {
-                ended = tasks.join_next() => match ended {
-                    Some(ended) => ended??,
-                    None => break,
-                },
-                // A source that ends has nothing more to say; one that panics is a defect that must not stay unseen.
-                Some(ended) = discoveries.join_next() => ended?,
-            }
-        }
-        while let Some(ended) = discoveries.join_next().await {
-            ended?;
+        let look = move |job: &ResolvedJob| discovery.start(&job.job.name, job.sources());
+        // Nobody changes what nobody can reload.
+        let changes = changes.unwrap_or_else(|| mpsc::channel(1).1);
+        tasks.spawn(async move { Ok(pool.run(jobs, look, changes, stop).await?) });
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ pub use status::{Status, StatusHandle};
 pub use turn::{Backlog, Claim, Turn, Verdict};
 
 /// The three sections of the configuration that belong to the sinks.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Section `spool`.
@@ -50,7 +50,7 @@ pub struct Config {
 }
 
 /// Section `sink`: where objects are delivered. Exactly one of the two.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SinkConfig {
     /// A bucket of an S3.

@@ -38,7 +38,7 @@ use slots::Slots;
 pub(crate) use state::InFlight;
 
 /// Section `spool`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The directory; one agent at a time. It is made when it is missing.

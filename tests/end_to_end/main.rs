@@ -17,6 +17,7 @@ mod leader_election;
 mod lifecycle;
 mod page;
 mod reading;
+mod reload;
 mod spool;
 mod upload;
 mod vector_json;

@@ -3,13 +3,15 @@
 An answer is known again by its instance and its number. What must hold:
 
 - an answer that was complete `DURABLE_SECONDS` before a kill is delivered, before an orderly end every one;
+  one that the agent itself had given up is excused, for one failed scrape (`up` 0) that it reports in that place;
 - no (series, timestamp) is there twice, over all objects;
-  one for which the agent itself reports a failed scrape (`up` 0: it had given up) is excused;
 - a scrape is there whole or not at all, and its values are those that were exposed;
 - keys only ever increase in the order of their uploads, and no sequence number is missing.
 """
 
+import bisect
 import io
+import math
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,8 +25,6 @@ from exporters import NUMBER, STEP, VALUE, WIDE, wide_values
 # A scrape is durable within a second of its answer: half of it is the time between two syncs of the journal. The other
 # half second is for this suite: what it notes is when the kernel had taken the answer, not when the agent had read it.
 DURABLE_SECONDS = 1.5
-# The longest that a scrape may take in these worlds.
-SCRAPE_SECONDS = 1
 
 KEY = re.compile(r"/(\d{10})/([a-z0-9]+)-(\d{10})\.parquet$")
 REPORT_SAMPLES = 6
@@ -64,7 +64,7 @@ class Ledger:
         failed = self.table.filter(pc.and_(pc.equal(self.table.column("metric"), "up"), pc.equal(self.table.column("value"), 0)))
         self.failed = {}
         for instance, time in zip(failed.column("instance").to_pylist(), failed.column("timestamp").to_pylist()):
-            self.failed.setdefault(instance, []).append(time / 1000)
+            self.failed.setdefault(instance, []).append(time)
 
     def check(self, checks, name, targets, required, uploads=None, gaps=0):
         """All rules. `required(answer)` says whether an answer must be there; `uploads` are the keys in the order in which their
@@ -74,30 +74,42 @@ class Ledger:
         checks.none(f"{name}: every scrape is whole, with the values that were exposed", broken)
         missing, needed, delivered, unknown = [], 0, 0, []
         for target in targets:
-            numbers = found.get(target.instance, set())
+            numbers = found.get(target.instance, {})
             delivered += len(numbers)
             unknown += [(target.instance, number) for number in numbers if number > target.number]
-            for answer in list(target.answers):
-                if required(answer):
-                    needed += 1
-                    if answer.number not in numbers and not self.is_given_up(target, answer):
-                        missing.append((target.instance, answer.number, round(answer.done, 3)))
+            wanted = [answer for answer in list(target.answers) if required(answer)]
+            needed += len(wanted)
+            missing += [(target.instance, answer.number, round(answer.done, 3))
+                        for answer in self.not_delivered(target.instance, wanted, numbers)]
         checks.none(f"{name}: every answer that must be there is ({needed} must, {delivered} are)", missing)
         checks.none(f"{name}: nothing is there that was never exposed", unknown)
         checks.that(f"{name}: something was delivered", delivered > 0)
         self.check_keys(checks, name, uploads, gaps)
         return delivered
 
-    def is_given_up(self, target, answer):
-        """Whether the agent reports that it had not waited for this answer: a failed scrape that began before it and less than
-        two timeouts ago."""
-        return any(began <= answer.done < began + 2 * SCRAPE_SECONDS for began in self.failed.get(target.instance, ()))
+    def not_delivered(self, instance, answers, numbers):
+        """Those of `answers` that are not there and that the agent had not given up. A target is asked for one answer after the other,
+        so an answer given up belongs to a scrape that failed between the delivered ones before and after it, and that began before the answer
+        was complete; each failed scrape stands for one answer. Order tells, not the clock: a host may stand still for seconds."""
+        delivered = sorted(numbers)
+        failed = sorted(self.failed.get(instance, ()))
+        lost = []
+        for answer in sorted((answer for answer in answers if answer.number not in numbers), key=lambda answer: answer.done):
+            place = bisect.bisect(delivered, answer.number)
+            after = numbers[delivered[place - 1]] if place else -math.inf
+            before = min(numbers[delivered[place]] if place < len(delivered) else math.inf, answer.done * 1000)
+            given_up = next((time for time in failed if after < time < before), None)
+            if given_up is None:
+                lost.append(answer)
+            else:
+                failed.remove(given_up)
+        return lost
 
     def missing(self, targets):
         """Answers that are not there although the agent had not given them up, and how many samples they were."""
         found, _ = self.scrapes({target.instance: target for target in targets})
-        lost = [(target, answer) for target in targets for answer in target.answers
-                if answer.number not in found.get(target.instance, ()) and not self.is_given_up(target, answer)]
+        lost = [(target, answer) for target in targets
+                for answer in self.not_delivered(target.instance, target.answers, found.get(target.instance, {}))]
         samples = sum(1 + answer.series + answer.wide + REPORT_SAMPLES for _, answer in lost)
         return [(target.instance, answer.number) for target, answer in lost], samples
 
@@ -123,16 +135,16 @@ class Ledger:
         return counted.filter(pc.greater(counted.column("value_count"), 1)).slice(0, 1000).to_pylist()
 
     def scrapes(self, targets):
-        """`{instance: numbers}` of the scrapes that are there, and what is wrong with them."""
+        """`{instance: {number: timestamp}}` of the scrapes that are there, and what is wrong with them."""
         found, broken = {}, []
         table = self.table
         answered = table.filter(pc.equal(table.column("metric"), NUMBER))
         times = {}
         for instance, time, value in zip(*(answered.column(c).to_pylist() for c in ("instance", "timestamp", "value"))):
-            numbers = found.setdefault(instance, set())
+            numbers = found.setdefault(instance, {})
             if int(value) in numbers:
                 broken.append((instance, int(value), "delivered under two timestamps"))
-            numbers.add(int(value))
+            numbers[int(value)] = time
             times[(instance, time)] = int(value)
         broken += self._reports(times)
         broken += self._values(targets, times)

@@ -187,8 +187,18 @@ impl Running {
     /// When it does not answer.
     pub fn get(&mut self, path: &str) -> (u16, String) {
         let address = self.address();
-        let answer = get(&address, path);
+        let answer = ask(&address, "GET", path);
         answer.unwrap_or_else(|error| panic!("GET {path}: {error}; log: {}", self.stderr()))
+    }
+
+    /// Sends the admin server a POST without a body: status and body of the answer.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn post(&mut self, path: &str) -> (u16, String) {
+        let address = self.address();
+        let answer = ask(&address, "POST", path);
+        answer.unwrap_or_else(|error| panic!("POST {path}: {error}; log: {}", self.stderr()))
     }
 
     /// The sum of a metric of the agent's own over all series whose labels contain all of `labels`.
@@ -230,6 +240,11 @@ impl Running {
     pub fn kill(self) -> Outcome {
         signal(&self.child, Signal::KILL);
         self.wait()
+    }
+
+    /// Asks it to load its configuration again (SIGHUP).
+    pub fn hang_up(&self) {
+        signal(&self.child, Signal::HUP);
     }
 
     /// Stops it where it is (SIGSTOP), as a node without time for it would.
@@ -279,10 +294,13 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 /// One blocking request: status and body.
-fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
+fn ask(address: &str, method: &str, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();

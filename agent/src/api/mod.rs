@@ -94,9 +94,10 @@ mod tests {
             doing: Box::new(|| None),
             targets: Box::new(Vec::new),
             sinks: Box::new(sinks::Status::default),
-            config: "global: {}\n".to_owned(),
+            config: Box::new(|| "global: {}\n".to_owned()),
             source: "a test".to_owned(),
             problems: RecentProblems::default(),
+            reload: None,
         }
     }
 

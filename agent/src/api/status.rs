@@ -179,7 +179,7 @@ pub(super) fn build() -> Value {
 
 /// Prometheus' `config`: the configuration in force, defaults filled in and secrets starred.
 pub(super) fn config(views: &Views) -> Value {
-    json!({"yaml": views.config, "source": views.source})
+    json!({"yaml": (views.config)(), "source": views.source})
 }
 
 /// What the log warned of last.

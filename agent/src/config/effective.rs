@@ -16,8 +16,16 @@ const STARS: &str = "<secret>";
 
 /// The configuration as YAML.
 pub(super) fn print(config: &Config, reveal: &Reveal) -> String {
-    let Config { pipeline, sinks, ingestion, leader_election, server, internal_metrics, cluster_id: _ } =
-        config;
+    let Config {
+        pipeline,
+        sinks,
+        ingestion,
+        leader_election,
+        server,
+        reload,
+        internal_metrics,
+        cluster_id: _,
+    } = config;
     // All of them, by name: a section that is added is shown.
     let pipeline::Config {
         global,
@@ -52,6 +60,7 @@ pub(super) fn print(config: &Config, reveal: &Reveal) -> String {
         section("sink", &sinks.sink),
         section("ingestion", ingestion),
         section("server", server),
+        section("reload", reload),
         section("internal_metrics", internal_metrics),
     ]);
     for (name, value) in &mut tree {

@@ -20,6 +20,7 @@ mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ use serde_json::Value;
 pub use environment::Environment;
 pub use problem::Problem;
 
-use crate::{admin, lease};
+use crate::{admin, lease, reload};
 
 /// The complete configuration with every key commented, as `agent default-config` prints it.
 pub const DEFAULT: &str = include_str!("../../../deploy/config.yaml");
@@ -58,6 +59,8 @@ pub struct Config {
     pub leader_election: lease::Config,
     /// Section `server`.
     pub server: admin::Config,
+    /// Section `reload`.
+    pub reload: reload::Config,
     /// Whether the agent's own metrics are shipped, as job `agent`.
     pub internal_metrics: bool,
     /// The column `cluster_id`, empty if nobody says.
@@ -125,7 +128,7 @@ impl Source {
     }
 
     /// Reads the text, no more of it than is taken.
-    fn text(&self) -> std::io::Result<String> {
+    pub(crate) fn text(&self) -> std::io::Result<String> {
         match self {
             Self::Local => Ok(LOCAL.to_owned()),
             Self::Kubernetes => Ok(KUBERNETES.to_owned()),
@@ -184,8 +187,15 @@ fn report(origin: &Source, problems: &[Problem]) -> String {
     report
 }
 
+/// Tells one text of a configuration from another.
+pub(crate) fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// A sound configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
@@ -195,6 +205,10 @@ pub struct Loaded {
     pub source: Source,
     /// Every key with the value in force, as YAML; what is or may be secret is starred.
     pub effective: String,
+    /// Of the text as it was read.
+    pub(crate) digest: u64,
+    /// What variables were taken from.
+    pub(crate) environment: Environment,
 }
 
 /// Loads the configuration.
@@ -202,7 +216,21 @@ pub struct Loaded {
 /// # Errors
 /// When it cannot be read, and when anything is wrong in it: then with every problem.
 pub fn load(source: Source, environment: &Environment, purpose: Purpose) -> Result<Loaded, Error> {
-    let text = match (source.text(), &source) {
+    let text = source.text();
+    load_text(text, source, environment, purpose)
+}
+
+/// Loads the configuration out of a text that was read from its source.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_text(
+    text: std::io::Result<String>,
+    source: Source,
+    environment: &Environment,
+    purpose: Purpose,
+) -> Result<Loaded, Error> {
+    let text = match (text, &source) {
         (Ok(text), _) => text,
         (Err(error), Source::File(path)) => return Err(Error::Read { path: path.clone(), source: error }),
         (Err(error), _) => return Err(Error::Read { path: PathBuf::new(), source: error }),
@@ -224,7 +252,8 @@ pub fn load(source: Source, environment: &Environment, purpose: Purpose) -> Resu
         config.pipeline.scrape_configs.iter_mut().for_each(|job| job.optional = true);
     }
     let effective = effective::print(&config, &reveal);
-    Ok(Loaded { config, warnings, source, effective })
+    let (digest, environment) = (digest(&text), environment.clone());
+    Ok(Loaded { config, warnings, source, effective, digest, environment })
 }
 
 /// Takes the files that the configuration reads secrets and certificates from to be relative to the configuration's own

@@ -12,10 +12,10 @@ use super::environment::Environment;
 use super::keys::Keys;
 use super::problem::{Path, Problem};
 use super::{Config, Ingestion, Purpose};
-use crate::{admin, lease};
+use crate::{admin, lease, reload};
 
 /// All sections, in the order of the data.
-pub(crate) const SECTIONS: [&str; 18] = [
+pub(crate) const SECTIONS: [&str; 19] = [
     "global",
     "scrape_configs",
     "host_metrics",
@@ -33,6 +33,7 @@ pub(crate) const SECTIONS: [&str; 18] = [
     "sink",
     "ingestion",
     "server",
+    "reload",
     "internal_metrics",
 ];
 
@@ -83,6 +84,7 @@ pub(crate) fn keys() -> Keys {
     keys.add::<sinks::credentials::Config>(&["credentials"]);
     keys.add::<sinks::SinkConfig>(&["sink"]);
     keys.add::<admin::Config>(&["server"]);
+    keys.add::<reload::Config>(&["reload"]);
     keys
 }
 
@@ -178,6 +180,7 @@ pub(crate) fn read(tree: &mut Map<String, Value>, decoder: &mut Decoder<'_>, pur
         ingestion: section(tree, decoder, "ingestion"),
         leader_election: section(tree, decoder, "leader_election"),
         server: section(tree, decoder, "server"),
+        reload: section(tree, decoder, "reload"),
         internal_metrics: tree
             .remove("internal_metrics")
             .filter(|value| !value.is_null())

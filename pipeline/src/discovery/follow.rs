@@ -91,11 +91,10 @@ mod tests {
     use std::time::Duration;
 
     use prometheus::Registry;
-    use tokio::task::JoinSet;
-    use tokio_util::sync::CancellationToken;
 
-    use super::super::{Discovery, Source};
+    use super::super::{Discovery, Look, Source};
     use super::*;
+    use crate::model::target::TargetSet;
 
     #[tokio::test]
     async fn a_file_reaches_the_set_and_a_broken_one_keeps_its_targets() {
@@ -106,26 +105,25 @@ mod tests {
         let discovery = Discovery::new(Metrics::new(&registry).unwrap());
         let refresh_interval = crate::model::units::Duration(Duration::from_millis(20));
         let config = FileConfig { files: vec![file.display().to_string()], refresh_interval };
-        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
-        let mut set = discovery.start("j", vec![Source::File(config)], &mut tasks, &stop);
+        let mut look = discovery.start("j", vec![Source::File(config)]);
         let limit = Duration::from_secs(20);
-        let wait = async |set: &mut tokio::sync::watch::Receiver<crate::model::target::TargetSet>,
-                          targets,
-                          problems| {
-            let there = set.wait_for(|set| {
+        let wait = async |look: &mut Look, targets, problems| {
+            let is_there = |set: &TargetSet| {
                 let found: usize = set.groups.iter().map(|group| group.targets.len()).sum();
                 set.waiting == 0 && (found, set.problems.len()) == (targets, problems)
-            });
-            let reached = tokio::time::timeout(limit, there).await;
-            assert!(reached.is_ok_and(|set| set.is_ok()), "never {targets} targets and {problems} problems");
+            };
+            let reached = async {
+                while !is_there(&look.set()) {
+                    look.changed().await.unwrap();
+                }
+            };
+            let reached = tokio::time::timeout(limit, reached).await;
+            assert!(reached.is_ok(), "never {targets} targets and {problems} problems");
         };
-        wait(&mut set, 1, 0).await;
+        wait(&mut look, 1, 0).await;
         std::fs::write(&file, "- targets: [").unwrap();
-        wait(&mut set, 1, 1).await;
+        wait(&mut look, 1, 1).await;
         std::fs::write(&file, "- targets: [a:1, b:2]").unwrap();
-        wait(&mut set, 2, 0).await;
-        stop.cancel();
-        let ended = tokio::time::timeout(limit, async { while tasks.join_next().await.is_some() {} }).await;
-        assert!(ended.is_ok());
+        wait(&mut look, 2, 0).await;
     }
 }

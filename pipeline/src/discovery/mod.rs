@@ -17,11 +17,10 @@ mod outlet;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 pub use self::config::{DnsConfig, FileConfig, HttpConfig};
 pub use self::kubernetes::{AttachMetadata, KubernetesConfig, Namespaces, Role, Selector};
@@ -32,7 +31,7 @@ use crate::kubernetes::{Permission, Server};
 use crate::model::target::{TargetGroup, TargetSet};
 
 /// Where the targets of a job are looked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// They stand in the configuration.
     Static(Vec<TargetGroup>),
@@ -67,17 +66,11 @@ impl Discovery {
         self.watches.permissions()
     }
 
-    /// Starts to look in `sources` for the targets of `job`, in tasks of `tasks`, until `stop`.
-    ///
-    /// The receiver holds the whole set of groups. A sender that is gone means that the set will not change any more.
-    pub fn start(
-        &self,
-        job: &str,
-        sources: Vec<Source>,
-        tasks: &mut JoinSet<()>,
-        stop: &CancellationToken,
-    ) -> watch::Receiver<TargetSet> {
-        let (outlets, receiver) = outlet::outlets(job, sources.len(), &self.metrics);
+    /// Starts to look in `sources` for the targets of `job`.
+    #[must_use]
+    pub fn start(&self, job: &str, sources: Vec<Source>) -> Look {
+        let (outlets, sets) = outlet::outlets(job, sources.len(), &self.metrics);
+        let mut tasks = JoinSet::new();
         for (source, outlet) in sources.into_iter().zip(outlets) {
             let metrics = Arc::clone(&self.metrics);
             let looking: Pin<Box<dyn Future<Output = ()> + Send>> = match source {
@@ -92,18 +85,65 @@ impl Discovery {
                 Source::Http(config) => Box::pin(follow::server(*config, outlet, metrics)),
                 Source::Dns(config) => Box::pin(follow::names(config, outlet, metrics)),
             };
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                let _ = stop.run_until_cancelled(looking).await;
-            });
+            tasks.spawn(looking);
         }
-        receiver
+        Look { sets, tasks }
     }
 }
 
-/// The first set in which no source is still looking, or what there is after `longest`.
-pub async fn first_set(receiver: &mut watch::Receiver<TargetSet>, longest: Duration) -> TargetSet {
-    // A sender that is gone has said its last, too.
-    let _ = tokio::time::timeout(longest, receiver.wait_for(|set| set.waiting == 0)).await;
-    receiver.borrow_and_update().clone()
+/// The search for the targets of one job. Dropped, it ends.
+#[derive(Debug)]
+pub struct Look {
+    sets: watch::Receiver<TargetSet>,
+    tasks: JoinSet<()>,
+}
+
+impl Look {
+    /// A search that somebody else makes.
+    #[cfg(test)]
+    pub(crate) fn of(sets: watch::Receiver<TargetSet>) -> Self {
+        Self { sets, tasks: JoinSet::new() }
+    }
+
+    /// The whole set of groups as it is now.
+    pub fn set(&mut self) -> TargetSet {
+        self.sets.borrow_and_update().clone()
+    }
+
+    /// Waits until the set is another one.
+    ///
+    /// # Errors
+    /// When a source panicked, which is a defect.
+    pub async fn changed(&mut self) -> Result<(), JoinError> {
+        let Self { sets, tasks } = self;
+        tokio::select! {
+            Ok(()) = sets.changed() => Ok(()),
+            error = failed(tasks) => Err(error),
+        }
+    }
+
+    /// Waits until no source is still looking for the first time, at most until `deadline`.
+    ///
+    /// # Errors
+    /// When a source panicked, which is a defect.
+    pub async fn settled(&mut self, deadline: Instant) -> Result<(), JoinError> {
+        let Self { sets, tasks } = self;
+        tokio::select! {
+            // A sender that is gone has said its last, too.
+            _ = sets.wait_for(|set| set.waiting == 0) => Ok(()),
+            () = tokio::time::sleep_until(deadline) => Ok(()),
+            error = failed(tasks) => Err(error),
+        }
+    }
+}
+
+/// Waits for a source that panicked; one that ends has nothing more to say.
+async fn failed(tasks: &mut JoinSet<()>) -> JoinError {
+    loop {
+        match tasks.join_next().await {
+            Some(Err(error)) => return error,
+            Some(Ok(())) => {}
+            None => std::future::pending().await,
+        }
+    }
 }

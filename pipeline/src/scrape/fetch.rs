@@ -113,7 +113,7 @@ impl Fetcher {
     ) -> Self {
         let way = match (&job.source, client) {
             (Source::InProcess(render), _) => Way::InProcess(Arc::clone(render)),
-            (Source::Blocking(render), _) => Way::Blocking(Arc::clone(render)),
+            (Source::Blocking(render, _), _) => Way::Blocking(Arc::clone(render)),
             (Source::Http, Err(error)) => Way::Never(error.clone()),
             (Source::Http, Ok(client)) => match Http::new(client, url, timeout) {
                 Ok(http) => Way::Http(Box::new(http)),

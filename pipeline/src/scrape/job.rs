@@ -26,8 +26,8 @@ pub(crate) enum Source {
     Http,
     /// A function of this process.
     InProcess(Render),
-    /// A function of this process that reads files, and may take its time.
-    Blocking(Render),
+    /// A function of this process that reads files, and may take its time; the text is the same where it reads the same.
+    Blocking(Render, String),
 }
 
 impl fmt::Debug for Source {
@@ -35,7 +35,7 @@ impl fmt::Debug for Source {
         f.write_str(match self {
             Self::Http => "Http",
             Self::InProcess(_) => "InProcess",
-            Self::Blocking(_) => "Blocking",
+            Self::Blocking(..) => "Blocking",
         })
     }
 }
@@ -104,6 +104,26 @@ impl ScrapeConfig {
         })
     }
 
+    /// The section without everything that only says which targets there are, and what their labels, URLs and intervals.
+    fn without_targets(&self) -> Self {
+        let empty = Self::default();
+        Self {
+            static_configs: empty.static_configs,
+            kubernetes_sd_configs: empty.kubernetes_sd_configs,
+            file_sd_configs: empty.file_sd_configs,
+            http_sd_configs: empty.http_sd_configs,
+            dns_sd_configs: empty.dns_sd_configs,
+            relabel_configs: empty.relabel_configs,
+            scheme: empty.scheme,
+            metrics_path: empty.metrics_path,
+            params: empty.params,
+            scrape_interval: empty.scrape_interval,
+            scrape_timeout: empty.scrape_timeout,
+            target_limit: empty.target_limit,
+            ..self.clone()
+        }
+    }
+
     fn static_groups(&self) -> Vec<TargetGroup> {
         let group = |(position, group): (usize, &super::config::StaticConfig)| TargetGroup {
             source: format!("static/{position}"),
@@ -166,10 +186,34 @@ impl ResolvedJob {
         }
     }
 
-    /// The same job, whose one target is a function of this process that may block.
+    /// The same job, whose one target is a function of this process that may block. `reads` is the same where it reads the
+    /// same.
     #[must_use]
-    pub fn read_by(self, render: Render) -> Self {
-        Self { source: Source::Blocking(render), ..self }
+    pub fn read_by(self, render: Render, reads: String) -> Self {
+        Self { source: Source::Blocking(render, reads), ..self }
+    }
+
+    /// Whether nothing of the job is different.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let times = |job: &Self| (job.interval, job.timeout, job.target_limit);
+        times(self) == times(other)
+            && self.scrapes_like(other)
+            && self.config == other.config
+            && (&self.static_groups, &self.sharding) == (&other.static_groups, &other.sharding)
+    }
+
+    /// Whether a target that is in both is scraped alike, and its samples fare alike. What makes a target another one is in
+    /// its labels, its URL, its interval and its timeout.
+    pub(crate) fn scrapes_like(&self, other: &Self) -> bool {
+        let is_same_source = match (&self.source, &other.source) {
+            (Source::Http, Source::Http) => true,
+            (Source::InProcess(one), Source::InProcess(two)) => Arc::ptr_eq(one, two),
+            (Source::Blocking(_, one), Source::Blocking(_, two)) => one == two,
+            _ => false,
+        };
+        is_same_source
+            && (self.job.limits, self.body_limit) == (other.job.limits, other.body_limit)
+            && self.config.without_targets() == other.config.without_targets()
     }
 
     /// The same job, of which this agent scrapes only its share.

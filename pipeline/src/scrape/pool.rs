@@ -1,36 +1,33 @@
-//! The pool of loops: one per target, kept while the target stays the same.
+//! The pool of loops of all jobs.
 //!
-//! Takes the target groups of every job, gives scrapes. A changed set of groups stops the loops of targets that are gone,
-//! starts those of new ones and leaves the others alone, with their connections. A full queue is back-pressure: the loop
-//! waits, and the scrapes that it misses meanwhile are counted. While the gate is closed no loop runs.
+//! Takes the jobs and, whenever the configuration changes, other ones; gives scrapes. A job is known by its name: one that is
+//! still there goes on with its loops, one that is new gets some, one that is gone ends.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Memory, Outlet};
-use super::fetch::{Client, Fetcher};
+use super::body::Memory;
+use super::fetch::Client;
 use super::job::ResolvedJob;
+use super::job_loops::{JobLoops, Surroundings, Version, fetcher};
 use super::metrics::Metrics;
-use super::schedule::Schedule;
-use super::targets::{self, ActiveTarget, Resolver};
+use super::target_loop::TargetLoop;
+use super::targets;
 use super::view::TargetsView;
-use crate::gate::{Gate, Moment, State};
-use crate::model::scrape::{Arrival, Scrape, ScrapeError};
-use crate::model::target::{Target, TargetSet};
+use crate::discovery::Look;
+use crate::gate::Gate;
+use crate::model::scrape::Arrival;
+use crate::model::target::TargetSet;
 use crate::model::units::Size;
 use crate::rest::Rest;
 
 /// How many targets `scrape_once` asks at a time.
 const ONCE_CONCURRENCY: usize = 16;
-/// What a scrape that is under way gets to end when everything stops. Most take milliseconds.
-const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Reads the wall clock: milliseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -44,6 +41,9 @@ pub enum Error {
     /// A loop panicked, which is a bug.
     #[error("a scrape loop failed")]
     Loop(#[source] JoinError),
+    /// A source of discovery panicked, which is a bug.
+    #[error("discovery failed")]
+    Discovery(#[source] JoinError),
 }
 
 /// All loops of all jobs.
@@ -53,21 +53,42 @@ pub struct Pool {
     gate: Gate,
 }
 
+/// Other jobs in place of those before.
+pub struct Change {
+    /// All of them, in the order of the configuration.
+    pub jobs: Vec<ResolvedJob>,
+    /// Is told what became of them.
+    pub made: oneshot::Sender<Changed>,
+}
+
+/// How many jobs a change has met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// New ones.
+    pub added: usize,
+    /// Those that are gone.
+    pub removed: usize,
+    /// Those that are another version of themselves.
+    pub changed: usize,
+    /// Those that nothing was changed of.
+    pub kept: usize,
+}
+
 /// What every loop has.
 #[derive(Clone)]
-struct Shared {
-    queue: mpsc::Sender<Arrival>,
-    memory: Memory,
-    metrics: Arc<Metrics>,
-    clock: Clock,
+pub(super) struct Shared {
+    pub(super) queue: mpsc::Sender<Arrival>,
+    pub(super) memory: Memory,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
     /// Of the worker, who need not be woken for each scrape.
-    rest: Rest,
+    pub(super) rest: Rest,
     /// Each says why nothing can be kept at the moment.
     pauses: Vec<watch::Receiver<Option<String>>>,
 }
 
 impl Shared {
-    fn is_paused(&self) -> bool {
+    pub(super) fn is_paused(&self) -> bool {
         self.pauses.iter().any(|pause| pause.borrow().is_some())
     }
 }
@@ -116,37 +137,33 @@ impl Pool {
         self.view.clone()
     }
 
-    /// Scrapes the targets that discovery publishes for each job, until `stop`.
+    /// Scrapes the targets that `look` finds for each job, until `stop`.
     ///
     /// # Errors
     /// When it ends before `stop`.
     pub async fn run(
         self,
-        jobs: Vec<(ResolvedJob, watch::Receiver<TargetSet>)>,
+        jobs: Vec<ResolvedJob>,
+        look: impl Fn(&ResolvedJob) -> Look,
+        mut changes: mpsc::Receiver<Change>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        // Its own token: the first job that fails stops the others.
-        let stop_jobs = stop.child_token();
-        let mut tasks = JoinSet::new();
-        self.gate.expect_jobs(jobs.len());
-        for (position, (job, groups)) in jobs.into_iter().enumerate() {
-            let (shared, gate) = (self.shared.clone(), self.gate.clone());
-            let keeper = JobLoops::new(position, job, shared, self.view.clone(), gate, stop_jobs.clone());
-            tasks.spawn(keeper.run(groups));
-        }
-        // From here on only loops hold the queue, which closes when the last of them ends.
-        drop(self);
+        let mut all = Jobs::new(self, &stop);
+        all.change(jobs, &look);
         let mut result = Ok(());
-        while let Some(ended) = tasks.join_next().await {
-            result = result.and(ended.unwrap_or_else(|e| Err(Error::Loop(e))));
-            if result.is_err() {
-                stop_jobs.cancel();
+        while result.is_ok() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(change) = changes.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = change.made.send(all.change(change.jobs, &look));
+                }
+                ended = all.ended() => result = ended,
             }
         }
-        if result.is_ok() {
-            stop.cancelled().await;
-        }
-        result
+        // From here on only loops hold the queue, which closes when the last of them ends.
+        result.and(all.end().await)
     }
 
     /// Scrapes every target once, or the first `at_most` of each job, now, at most 16 at a time, and returns when all scrapes
@@ -157,7 +174,8 @@ impl Pool {
     pub async fn scrape_once(&self, jobs: &[(ResolvedJob, TargetSet)], at_most: usize) -> Result<(), Error> {
         let at_a_time = Arc::new(Semaphore::new(ONCE_CONCURRENCY));
         let mut tasks = JoinSet::new();
-        for (position, (job, set)) in jobs.iter().enumerate() {
+        self.view.arrange(0..jobs.len(), &self.shared.metrics);
+        for (number, (job, set)) in jobs.iter().enumerate() {
             let client = Client::new(job);
             let targets = targets::resolve(job, set);
             for target in targets.active.iter().take(at_most) {
@@ -172,7 +190,7 @@ impl Pool {
                     one.shared.queue.send(Arrival::Scrape(scrape)).await.map_err(|_| Error::QueueClosed)
                 });
             }
-            self.view.replace(position, targets, &self.shared.metrics);
+            self.view.replace(number, targets, &self.shared.metrics);
         }
         while let Some(ended) = tasks.join_next().await {
             ended.unwrap_or_else(|e| Err(Error::Loop(e)))?;
@@ -181,273 +199,132 @@ impl Pool {
     }
 }
 
-/// The loops of one job.
-struct JobLoops {
-    position: usize,
-    job: ResolvedJob,
-    client: Result<Arc<Client>, ScrapeError>,
-    shared: Shared,
-    view: TargetsView,
-    gate: Gate,
-    stop: CancellationToken,
-    /// Ends every loop at once, with the scrape that is under way.
-    abort: CancellationToken,
-    /// What the gate said last.
-    state: State,
-    resolver: Resolver,
-    running: HashMap<Identity, Running>,
+/// The jobs that run.
+struct Jobs {
+    pool: Pool,
+    running: Vec<Job>,
+    /// Of the next job.
+    number: usize,
     tasks: JoinSet<Result<(), Error>>,
-}
-
-/// What must be equal for a loop to go on: labels, URL, interval, timeout, and the limit that stops it from asking.
-struct Identity {
-    active: ActiveTarget,
-    limit_exceeded: Option<u64>,
-}
-
-impl PartialEq for Identity {
-    fn eq(&self, other: &Self) -> bool {
-        let (one, two) = (&self.active, &other.active);
-        let (a, b) = (&one.target, &two.target);
-        (self.limit_exceeded, one.interval, one.timeout) == (other.limit_exceeded, two.interval, two.timeout)
-            && (Arc::ptr_eq(a, b) || (a.labels == b.labels && a.url == b.url))
-    }
-}
-
-impl Eq for Identity {}
-
-impl Hash for Identity {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.active.target.labels_hash);
-    }
-}
-
-struct Running {
-    target: Arc<Target>,
-    /// Ends the loop at once.
-    abort: CancellationToken,
-    /// Ends the loop after the scrape that is under way.
+    /// The first job that fails stops the others.
     stop: CancellationToken,
+    /// Tasks of jobs that were taken out, whose loops are ending.
+    leaving: HashMap<Id, usize>,
 }
 
-impl JobLoops {
-    fn new(
-        position: usize,
-        job: ResolvedJob,
-        shared: Shared,
-        view: TargetsView,
-        mut gate: Gate,
-        stop: CancellationToken,
-    ) -> Self {
-        let client = Client::new(&job);
-        let resolver = Resolver::new(&job);
-        let (running, tasks, abort) = (HashMap::new(), JoinSet::new(), CancellationToken::new());
-        let state = gate.state();
-        Self { position, job, client, shared, view, gate, stop, abort, state, resolver, running, tasks }
+/// A job that runs.
+struct Job {
+    number: usize,
+    /// Its last version.
+    job: Arc<ResolvedJob>,
+    versions: mpsc::UnboundedSender<Version>,
+    stop: CancellationToken,
+    task: Id,
+}
+
+impl Jobs {
+    fn new(pool: Pool, stop: &CancellationToken) -> Self {
+        let (running, leaving, tasks) = (Vec::new(), HashMap::new(), JoinSet::new());
+        Self { pool, running, number: 0, tasks, stop: stop.child_token(), leaving }
     }
 
-    async fn run(mut self, mut set: watch::Receiver<TargetSet>) -> Result<(), Error> {
-        let mut may_change = true;
-        let mut result = Ok(());
-        self.update(&set.borrow_and_update().clone());
-        self.gate.set_idle(self.position, &self.state);
-        while result.is_ok() {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => break,
-                state = self.gate.changed() => {
-                    self.state = state;
-                    if state.is_open {
-                        self.update(&set.borrow_and_update().clone());
-                    } else {
-                        result = self.close(state.patience).await;
-                        self.gate.set_idle(self.position, &state);
-                    }
-                }
-                changed = set.changed(), if may_change => match changed {
-                    Ok(()) => self.update(&set.borrow_and_update().clone()),
-                    // The set as it is now is the last.
-                    Err(_) => may_change = false,
-                },
-                Some(ended) = self.tasks.join_next() => result = ended.unwrap_or_else(|e| Err(Error::Loop(e))),
-            }
+    /// Has these jobs run and no others.
+    fn change(&mut self, jobs: Vec<ResolvedJob>, look: impl Fn(&ResolvedJob) -> Look) -> Changed {
+        let mut changed = Changed::default();
+        let mut before = mem::take(&mut self.running);
+        // None is scraped before all are known to the gate and to the view.
+        let numbered: Vec<_> = jobs
+            .into_iter()
+            .map(|job| {
+                let known = before.iter().position(|one| one.job.job.name == job.job.name);
+                let known = known.map(|position| before.swap_remove(position));
+                let number = known.as_ref().map_or_else(|| self.expect(), |known| known.number);
+                (number, known, job)
+            })
+            .collect();
+        for gone in before {
+            changed.removed += 1;
+            gone.stop.cancel();
+            self.leaving.insert(gone.task, gone.number);
         }
-        let stopping = self.stop.is_cancelled();
-        self.stop.cancel();
-        let closed = self.close(if stopping { STOP_PATIENCE } else { Duration::ZERO }).await;
-        // A queue that closes while everything stops is no failure.
-        result.and(closed.or_else(|e| if matches!(e, Error::QueueClosed) { Ok(()) } else { Err(e) }))
+        self.pool.view.arrange(numbered.iter().map(|(number, ..)| *number), &self.pool.shared.metrics);
+        for (number, known, job) in numbered {
+            let running = match known {
+                Some(known) if known.job.is_same(&job) => {
+                    changed.kept += 1;
+                    known
+                }
+                Some(known) => {
+                    changed.changed += 1;
+                    known.follow(job, &look)
+                }
+                None => {
+                    changed.added += 1;
+                    self.start(number, job, &look)
+                }
+            };
+            self.running.push(running);
+        }
+        changed
     }
 
-    /// Ends all loops. Scrapes under way may end within `patience`; those that do are still sent.
-    async fn close(&mut self, patience: Duration) -> Result<(), Error> {
-        self.running.values().for_each(|one| one.stop.cancel());
-        let abort = self.abort.clone();
-        let too_long = async {
-            tokio::time::sleep(patience).await;
-            abort.cancel();
-            std::future::pending::<()>().await;
+    /// A number for a new job, for which the gate waits from now on.
+    fn expect(&mut self) -> usize {
+        let number = self.number;
+        self.number += 1;
+        self.pool.gate.expect_job(number);
+        number
+    }
+
+    fn start(&mut self, number: usize, job: ResolvedJob, look: impl Fn(&ResolvedJob) -> Look) -> Job {
+        let Pool { shared, view, gate } = &self.pool;
+        let stop = self.stop.child_token();
+        let surroundings = Surroundings {
+            shared: shared.clone(),
+            view: view.clone(),
+            gate: gate.clone(),
+            stop: stop.clone(),
         };
-        let mut result = Ok(());
-        let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                let ended = ended.unwrap_or_else(|e| Err(Error::Loop(e)));
-                if result.is_ok() {
-                    result = ended;
-                }
-            }
-        };
-        tokio::select! {
-            () = all => {}
-            () = too_long => {}
+        let (look, job) = (look(&job), Arc::new(job));
+        let (versions, receiver) = mpsc::unbounded_channel();
+        let loops = JobLoops::new(number, Arc::clone(&job), look, receiver, surroundings);
+        let task = self.tasks.spawn(loops.run()).id();
+        Job { number, job, versions, stop, task }
+    }
+
+    /// Waits until a job has ended, which is an error unless it was taken out.
+    async fn ended(&mut self) -> Result<(), Error> {
+        let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+        let (task, result) = ended.map_err(Error::Loop)?;
+        if let Some(number) = self.leaving.remove(&task) {
+            self.pool.gate.forget_job(number);
         }
-        self.abort = CancellationToken::new();
-        self.running.clear();
         result
     }
 
-    #[expect(clippy::mutable_key_type, reason = "hash and equality look at nothing that changes")]
-    fn update(&mut self, set: &TargetSet) {
-        let mut targets = self.resolver.resolve(&self.job, set);
-        let limit_exceeded = targets.limit_exceeded;
-        let mut running = HashMap::with_capacity(targets.active.len());
-        for active in &mut targets.active {
-            let identity = Identity { active: active.clone(), limit_exceeded };
-            let (identity, one) = match self.running.remove_entry(&identity) {
-                Some(kept) => kept,
-                None if self.state.is_open => {
-                    let one = self.start(active, limit_exceeded);
-                    (identity, one)
-                }
-                None => continue,
-            };
-            // The one that runs knows how its last scrape went.
-            active.target = Arc::clone(&one.target);
-            running.insert(identity, one);
+    /// Waits until all have ended.
+    async fn end(self) -> Result<(), Error> {
+        let Self { pool, mut tasks, stop, .. } = self;
+        stop.cancel();
+        drop(pool);
+        let mut result = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            result = result.and(ended.unwrap_or_else(|e| Err(Error::Loop(e))));
         }
-        let gone = std::mem::replace(&mut self.running, running);
-        for one in gone.into_values() {
-            one.abort.cancel();
-        }
-        // Later loops are of new targets, which nobody had before, once discovery has found the old ones.
-        if set.waiting == 0 {
-            self.state.from = None;
-        }
-        self.view.replace(self.position, targets, &self.shared.metrics);
-    }
-
-    fn start(&mut self, active: &ActiveTarget, limit_exceeded: Option<u64>) -> Running {
-        let target = Arc::clone(&active.target);
-        let abort = self.abort.child_token();
-        let stop = abort.child_token();
-        let fetcher = fetcher(&self.job, &self.client, active, limit_exceeded, &self.shared);
-        let one = TargetLoop { target: Arc::clone(&target), fetcher, shared: self.shared.clone() };
-        let (interval, from) = (active.interval, self.state.from);
-        let (aborted, stopped) = (abort.clone(), stop.clone());
-        self.tasks.spawn(async move {
-            let target = Arc::clone(&one.target);
-            let ended = one.run(interval, from, &stopped, &aborted).await;
-            target.set_next_scrape(None);
-            ended
-        });
-        Running { target, abort, stop }
+        result
     }
 }
 
-fn fetcher(
-    job: &ResolvedJob,
-    client: &Result<Arc<Client>, ScrapeError>,
-    active: &ActiveTarget,
-    limit_exceeded: Option<u64>,
-    shared: &Shared,
-) -> Fetcher {
-    let (memory, outlet) = (&shared.memory, Outlet::new(&active.target, &shared.queue));
-    match limit_exceeded {
-        Some(limit) => Fetcher::never(ScrapeError::TargetLimit(limit), active.timeout, memory, outlet),
-        None => Fetcher::new(job, client, &active.target.url, active.timeout, memory, outlet),
-    }
-}
-
-/// The loop of one target.
-struct TargetLoop {
-    target: Arc<Target>,
-    fetcher: Fetcher,
-    shared: Shared,
-}
-
-impl TargetLoop {
-    /// Scrapes until `stop`, or `abort`, at which a scrape that is under way is given up. What is complete is still sent.
-    async fn run(
-        mut self,
-        interval: Duration,
-        from: Option<Moment>,
-        stop: &CancellationToken,
-        abort: &CancellationToken,
-    ) -> Result<(), Error> {
-        let clock = Arc::clone(&self.shared.clock);
-        let hash = self.target.labels_hash ^ xxhash_rust::xxh3::xxh3_64(self.target.url.as_bytes());
-        let from = from.unwrap_or_else(|| Moment { at: Instant::now(), time: clock() });
-        let mut schedule = Schedule::new(hash, interval, from.at, from.time);
-        loop {
-            self.target.set_next_scrape(Some(schedule.due_time()));
-            let is_due = tokio::time::sleep_until(schedule.due());
-            if stop.run_until_cancelled(is_due).await.is_none() {
-                return Ok(());
-            }
-            if self.shared.is_paused() {
-                let missed = schedule.advance(Instant::now(), clock());
-                self.shared.metrics.skipped.with_label_values(&["backpressure"]).inc_by(missed + 1);
-                continue;
-            }
-            let time = schedule.timestamp(Instant::now(), clock());
-            let Some(scrape) = abort.run_until_cancelled(self.scrape(time)).await else {
-                self.shared.metrics.skipped.with_label_values(&["stopped"]).inc();
-                return Ok(());
-            };
-            let reason = self.send(scrape).await?;
-            let missed = schedule.advance(Instant::now(), clock());
-            if missed > 0 {
-                self.shared.metrics.skipped.with_label_values(&[reason]).inc_by(missed);
-            }
+impl Job {
+    /// Goes on with another version of the job.
+    fn follow(self, mut job: ResolvedJob, look: impl Fn(&ResolvedJob) -> Look) -> Self {
+        if self.job.scrapes_like(&job) {
+            job.job = Arc::clone(&self.job.job);
         }
-    }
-
-    /// Sends a scrape and says what is to blame if that took long.
-    async fn send(&mut self, scrape: Scrape) -> Result<&'static str, Error> {
-        let queue = &self.shared.queue;
-        if queue.capacity() <= queue.max_capacity() / 2 {
-            self.shared.rest.hurry();
-        }
-        match queue.try_send(Arrival::Scrape(scrape)) {
-            Ok(()) => Ok("slow"),
-            Err(mpsc::error::TrySendError::Full(scrape)) => {
-                self.shared.queue.send(scrape).await.map_err(|_| Error::QueueClosed)?;
-                Ok("backpressure")
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Error::QueueClosed),
-        }
-    }
-
-    async fn scrape(&mut self, time: i64) -> Scrape {
-        let start = Instant::now();
-        let outcome = self.fetcher.fetch().await;
-        let duration = start.elapsed();
-        let metrics = &self.shared.metrics;
-        let result = match &outcome {
-            Ok(exposition) => {
-                metrics.body_bytes.inc_by(exposition.end());
-                "ok"
-            }
-            Err(error) => error.reason(),
-        };
-        metrics.scrapes.with_label_values(&[self.target.job.name.as_str(), result]).inc();
-        tracing::debug!(
-            job = %self.target.job.name,
-            instance = %self.target.instance(),
-            elapsed = ?duration,
-            result,
-            "scraped"
-        );
-        Scrape { target: Arc::clone(&self.target), time, duration, outcome }
+        let look = (self.job.sources() != job.sources()).then(|| look(&job));
+        let job = Arc::new(job);
+        // It is gone only if its task is, which whoever joins that will say.
+        let _ = self.versions.send(Version::new(Arc::clone(&job), look));
+        Self { job, ..self }
     }
 }

@@ -114,6 +114,15 @@ impl Resolver {
         Self { defaults, groups: HashMap::new(), known: HashSet::new(), builder: LabelsBuilder::default() }
     }
 
+    /// Goes on with another version of the job. Targets that are found again stay the same only if they are scraped alike.
+    pub(super) fn follow(&mut self, job: &ResolvedJob, is_alike: bool) {
+        self.defaults = Arc::new(defaults(job));
+        self.groups.clear();
+        if !is_alike {
+            self.known.clear();
+        }
+    }
+
     /// The targets of `set`.
     pub(super) fn resolve(&mut self, job: &ResolvedJob, set: &TargetSet) -> JobTargets {
         let mut targets =
@@ -174,7 +183,7 @@ impl Resolver {
 
 /// What makes a target the same as another: labels and URL.
 #[derive(Debug)]
-struct Unique(Arc<Target>);
+pub(super) struct Unique(pub(super) Arc<Target>);
 
 impl PartialEq for Unique {
     fn eq(&self, other: &Self) -> bool {

@@ -15,8 +15,8 @@ pub struct TargetsView {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By position in the configuration.
-    jobs: Vec<Arc<JobTargets>>,
+    /// By number; in the order of the configuration.
+    jobs: Vec<(usize, Arc<JobTargets>)>,
     /// Hashes of label sets that several targets share, and that was said.
     shared_labels: HashSet<u64>,
 }
@@ -25,26 +25,37 @@ impl TargetsView {
     /// The targets of every job, in the order of the configuration; how they are is in `Target::last`.
     #[must_use]
     pub fn jobs(&self) -> Vec<Arc<JobTargets>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).jobs.clone()
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.jobs.iter().map(|(_, targets)| Arc::clone(targets)).collect()
+    }
+
+    /// From now on there are these jobs, by number, in this order; those that were there before keep their targets.
+    pub(super) fn arrange(&self, order: impl Iterator<Item = usize>, metrics: &Metrics) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before: HashMap<_, _> = inner.jobs.drain(..).collect();
+        inner.jobs = order.map(|job| (job, before.remove(&job).unwrap_or_default())).collect();
+        let is_named = |name: &str| inner.jobs.iter().any(|(_, targets)| targets.job == name);
+        for gone in before.values().filter(|gone| !is_named(&gone.job)) {
+            for state in ["active", "dropped"] {
+                // It was never counted where this fails.
+                let _ = metrics.targets.remove_label_values(&[gone.job.as_str(), state]);
+            }
+        }
     }
 
     /// Replaces the targets of one job, counts them, and says what is new and wrong with them.
-    pub(super) fn replace(&self, position: usize, targets: JobTargets, metrics: &Metrics) {
+    pub(super) fn replace(&self, job: usize, targets: JobTargets, metrics: &Metrics) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, shown)) = inner.jobs.iter_mut().find(|(number, _)| *number == job) else { return };
         let count = |state: &str, count: usize| {
             let gauge = metrics.targets.with_label_values(&[targets.job.as_str(), state]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         };
         count("active", targets.active.len());
         count("dropped", targets.dropped.len());
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.jobs.len() <= position {
-            inner.jobs.resize_with(position + 1, Arc::default);
-        }
         let targets = Arc::new(targets);
-        if let Some(job) = inner.jobs.get_mut(position) {
-            let before = std::mem::replace(job, Arc::clone(&targets));
-            warn_of_dropped(&before, &targets);
-        }
+        let before = std::mem::replace(shown, Arc::clone(&targets));
+        warn_of_dropped(&before, &targets);
         inner.warn_of_shared_labels();
     }
 }
@@ -53,7 +64,7 @@ impl Inner {
     /// Targets that end with equal labels are all scraped, as in Prometheus, and their samples cannot be told apart.
     fn warn_of_shared_labels(&mut self) {
         let mut counts: HashMap<u64, (usize, &Target)> = HashMap::new();
-        for active in self.jobs.iter().flat_map(|job| &job.active) {
+        for active in self.jobs.iter().flat_map(|(_, job)| &job.active) {
             let target = &*active.target;
             counts.entry(target.labels_hash).or_insert((0, target)).0 += 1;
         }

@@ -16,7 +16,7 @@ use crate::status::Place;
 use crate::store::{Body, Condition, Error, Location, Next, Receipt, Store, Stored};
 
 /// Section `sink.file`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The directory below which objects are written under their keys. It is made when it is missing.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::credentials::has_credentials;
 
 /// Section `sink.s3`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The bucket; overrides the one that comes with the credentials.

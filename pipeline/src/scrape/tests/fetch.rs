@@ -315,7 +315,8 @@ async fn a_function_of_this_process_needs_no_port() {
 async fn a_function_that_blocks_is_called_aside() {
     let (memory, _) = memory(1 << 20);
     let fetcher = |render: crate::scrape::Render, timeout| {
-        let job = ResolvedJob::in_process(&GlobalConfig::default(), Arc::new(Vec::new)).read_by(render);
+        let job = ResolvedJob::in_process(&GlobalConfig::default(), Arc::new(Vec::new))
+            .read_by(render, String::new());
         Asker::new(&job, "http://in-process/metrics", timeout, &memory)
     };
     let mut well = fetcher(Arc::new(|| b"up 1\n".to_vec()), LONG);

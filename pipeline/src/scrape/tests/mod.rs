@@ -5,6 +5,7 @@ mod fetch;
 mod hostile;
 mod limits;
 mod pool;
+mod reload;
 mod targets;
 pub(crate) mod tls;
 

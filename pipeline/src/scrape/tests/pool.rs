@@ -6,8 +6,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Clock, Error, Pool};
+use super::super::{Change, Clock, Error, Pool};
 use super::*;
+use crate::discovery::Look;
 use crate::gate::{Gate, Moment};
 use crate::model::labels::Labels;
 use crate::model::scrape::Scrape;
@@ -54,6 +55,7 @@ fn scrape(arrival: Arrival) -> Scrape {
 struct Running {
     scrapes: Scrapes,
     groups: watch::Sender<TargetSet>,
+    _changes: mpsc::Sender<Change>,
     view: super::super::TargetsView,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -77,8 +79,10 @@ fn run_behind(gate: Gate, job: ResolvedJob, first: &[&str], queue: usize) -> Run
     let (groups, receiver) = watch::channel(groups(first));
     let stop = CancellationToken::new();
     let mut task = JoinSet::new();
-    task.spawn(pool.run(vec![(job, receiver)], stop.clone()));
-    Running { scrapes: Scrapes(scrapes), groups, view, metrics, pause, rest, stop, task }
+    let (changes, receiver_of_changes) = mpsc::channel(1);
+    let look = move |_: &ResolvedJob| Look::of(receiver.clone());
+    task.spawn(pool.run(vec![job], look, receiver_of_changes, stop.clone()));
+    Running { _changes: changes, scrapes: Scrapes(scrapes), groups, view, metrics, pause, rest, stop, task }
 }
 
 impl Running {

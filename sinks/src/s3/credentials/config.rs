@@ -7,7 +7,7 @@ use pipeline::model::units::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Section `credentials`: exactly one source, needed for `sink.s3` only.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The Cedana API gives short-lived credentials and says where to write.
@@ -19,7 +19,7 @@ pub struct Config {
 }
 
 /// Section `credentials.cedana`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cedana {
     /// The API, with its scheme, with or without `/v2`.
@@ -37,7 +37,7 @@ pub struct Cedana {
 }
 
 /// Section `credentials.aws`, which has no keys.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Aws {}
 

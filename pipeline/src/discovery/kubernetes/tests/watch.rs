@@ -6,11 +6,9 @@ use std::sync::Mutex;
 use prometheus::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::discovery::{Discovery, Metrics, Source};
+use crate::discovery::{Discovery, Look, Metrics, Source};
 use crate::model::target::TargetSet;
 
 /// Long enough for anything on loopback, on a busy machine too.
@@ -130,9 +128,8 @@ fn bookmark(version: u64) -> Value {
 
 /// Discovery of the pods of namespace `a`, until the test ends.
 struct Looking {
-    sets: watch::Receiver<TargetSet>,
+    look: Look,
     metrics: Metrics,
-    _tasks: JoinSet<()>,
 }
 
 fn look(address: SocketAddr) -> Looking {
@@ -142,18 +139,24 @@ fn look(address: SocketAddr) -> Looking {
     .unwrap();
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let discovery = Discovery::new(metrics.clone());
-    let mut tasks = JoinSet::new();
     let fixed = TargetGroup { source: "fixed".to_owned(), ..TargetGroup::default() };
     let sources = vec![Source::Static(vec![fixed]), Source::Kubernetes(Box::new(config))];
-    let sets = discovery.start("j", sources, &mut tasks, &CancellationToken::new());
-    Looking { sets, metrics, _tasks: tasks }
+    Looking { look: discovery.start("j", sources), metrics }
 }
 
 impl Looking {
     /// Waits until the set is such; gives the pods in it and the problems.
-    async fn until(&mut self, is_such: impl FnMut(&TargetSet) -> bool) -> (Vec<String>, Vec<String>) {
-        let waiting = self.sets.wait_for(is_such);
-        let set = tokio::time::timeout(LONG, waiting).await.expect("the set comes").unwrap().clone();
+    async fn until(&mut self, mut is_such: impl FnMut(&TargetSet) -> bool) -> (Vec<String>, Vec<String>) {
+        let waiting = async {
+            loop {
+                let set = self.look.set();
+                if is_such(&set) {
+                    return set;
+                }
+                self.look.changed().await.unwrap();
+            }
+        };
+        let set = tokio::time::timeout(LONG, waiting).await.expect("the set comes");
         let pods = set.groups.iter().filter_map(|group| group.source.strip_prefix("pod/a/"));
         (pods.map(str::to_owned).collect(), set.problems)
     }
@@ -232,8 +235,8 @@ async fn a_missing_permission_is_named_and_found_again() {
     assert_eq!((pods.len(), problems), (0, vec![problem.to_owned()]));
     assert_eq!(looking.metrics.problems.with_label_values(&["j"]).get(), 1);
     // The other source of the job is not held up.
-    assert_eq!(looking.sets.borrow().groups[0].source, "fixed");
-    assert_eq!(looking.sets.borrow().waiting, 0);
+    let set = looking.look.set();
+    assert_eq!((set.groups[0].source.as_str(), set.waiting), ("fixed", 0));
     looking.until_pods(&["p1"]).await;
     let (_, problems) = looking.until(|set| set.problems.is_empty()).await;
     assert!(problems.is_empty());
@@ -284,22 +287,20 @@ async fn jobs_that_look_at_the_same_objects_share_the_watch() {
     ))
     .unwrap();
     let discovery = Discovery::new(Metrics::new(&Registry::new()).unwrap());
-    let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+    let mut looks = Vec::new();
     for job in ["one", "two"] {
         let sources = vec![Source::Kubernetes(Box::new(config.clone()))];
-        let mut sets = discovery.start(job, sources, &mut tasks, &stop);
-        let set = crate::discovery::first_set(&mut sets, LONG).await;
+        let mut look = discovery.start(job, sources);
+        look.settled(tokio::time::Instant::now() + LONG).await.unwrap();
+        let set = look.set();
         assert_eq!((set.groups.len(), set.waiting), (1, 0), "{job}");
+        looks.push(look);
     }
     // The watch of both follows the list of both.
     while server.asked().len() < 2 {
         tokio::task::yield_now().await;
     }
     assert_eq!(server.asked().len(), 2);
-    stop.cancel();
-    while let Some(ended) = tokio::time::timeout(LONG, tasks.join_next()).await.expect("it stops") {
-        ended.unwrap();
-    }
 }
 
 #[tokio::test]
