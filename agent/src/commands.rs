@@ -10,6 +10,7 @@ use pipeline::encode::Encoding;
 use crate::cli::{Cli, Command, Format};
 use crate::config::{self, Config, Environment, Ingestion, Loaded, Purpose, Source};
 use crate::objects::{self, Place};
+use crate::progress::Progress;
 use crate::{clock, compare, doctor, dry_run, inspect, migrate, tail, targets, telemetry};
 
 /// How a command ended. `main` makes the exit code of it.
@@ -97,10 +98,10 @@ pub async fn execute(
     };
     match cli.command {
         Some(Command::Check) => check(&loaded, out, err),
-        Some(Command::Targets) => print_targets(&loaded, out).await,
+        Some(Command::Targets) => print_targets(&loaded, out, err).await,
         Some(Command::Schema) => print_schema(&loaded, out),
         Some(Command::Doctor) => {
-            let well = doctor::examine(&loaded, out).await?;
+            let well = doctor::examine(&loaded, out, &mut Progress::to_people(err)).await?;
             Ok(if well { Outcome::Success } else { Outcome::Unwell })
         }
         Some(Command::Tail(arguments)) => {
@@ -183,8 +184,14 @@ fn check(loaded: &Loaded, out: &mut impl Write, err: &mut impl Write) -> Result<
     quietly(writeln!(out, "{} is sound ({jobs} {plural})", loaded.source))
 }
 
-async fn print_targets(loaded: &Loaded, out: &mut impl Write) -> Result<Outcome, Error> {
-    let jobs = targets::discover(&loaded.config).await.map_err(crate::Error::from)?;
+async fn print_targets(
+    loaded: &Loaded,
+    out: &mut impl Write,
+    err: &mut (impl Write + Send),
+) -> Result<Outcome, Error> {
+    let looking = targets::discover(&loaded.config);
+    let text = || "looking for targets, for ten seconds at most".to_owned();
+    let jobs = Progress::to_people(err).during(looking, text).await.map_err(crate::Error::from)?;
     quietly(writeln!(out, "{:#}", targets::view(&jobs)))
 }
 
@@ -318,12 +325,14 @@ async fn dry(
     loaded: &Loaded,
     format: Format,
     out: &mut impl Write,
-    err: &mut impl Write,
+    err: &mut (impl Write + Send),
 ) -> Result<Outcome, Error> {
     warn(loaded, err)?;
     writeln!(err, "dry run of {}", loaded.source)?;
     let registry = telemetry::registry().map_err(crate::Error::from)?;
-    let run = dry_run::scrape(&loaded.config, &registry, usize::MAX).await?;
+    let scraping = dry_run::scrape(&loaded.config, &registry, usize::MAX);
+    let text = || dry_run::progress(&registry);
+    let run = Progress::to_people(err).during(scraping, text).await?;
     dry_run::print_samples(out, &run, format)?;
     let all_answered = dry_run::print_report(err, &run, &loaded.config, &registry, clock::now_millis())?;
     Ok(if all_answered { Outcome::Success } else { Outcome::TargetsDown })

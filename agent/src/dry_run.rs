@@ -37,6 +37,26 @@ pub async fn scrape(
     Ok(pipeline.dry_run(targets_per_job).await?)
 }
 
+/// How far a dry run is that counts in `registry`.
+pub(crate) fn progress(registry: &Registry) -> String {
+    let families = registry.gather();
+    let sum = |name: &str, value: fn(&prometheus::proto::Metric) -> f64, label: &str| -> f64 {
+        let named =
+            families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+        let with = |metric: &&prometheus::proto::Metric| {
+            label.is_empty() || metric.get_label().iter().any(|one| one.value() == label)
+        };
+        named.filter(with).map(value).sum()
+    };
+    match sum("agent_targets", |metric| metric.get_gauge().get_value(), "active") {
+        0.0 => "looking for targets".to_owned(),
+        targets => {
+            let asked = sum("agent_scrapes_total", |metric| metric.get_counter().get_value(), "");
+            format!("{asked} of {targets} targets have been asked")
+        }
+    }
+}
+
 fn writer(config: &Config) -> &str {
     config.sinks.sink.s3.as_ref().and_then(|s3| s3.writer.as_deref()).unwrap_or(WRITER)
 }

@@ -23,6 +23,7 @@ pub mod migrate;
 pub mod objects;
 mod page;
 pub mod problems;
+mod progress;
 pub mod reload;
 pub mod samples;
 mod signals;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use crate::config::{Loaded, Source};
+use crate::progress::Progress;
 
 /// How a finding is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,12 +97,23 @@ impl<'a, W: Write> Report<'a, W> {
 ///
 /// # Errors
 /// When nothing can be printed.
-pub async fn examine(loaded: &Loaded, out: &mut impl Write) -> io::Result<bool> {
+pub(crate) async fn examine(
+    loaded: &Loaded,
+    out: &mut impl Write,
+    progress: &mut Progress<'_>,
+) -> io::Result<bool> {
     let mut report = Report::new(out);
     report.say(configuration(loaded))?;
-    report.say(cluster::examine(&loaded.config).await)?;
-    let probed = delivery::examine(&loaded.config).await;
-    report.say(names(&delivery::hosts(&loaded.config, &probed)).await)?;
+    let looking = |what: &str| {
+        let text = format!("looking at {what}");
+        move || text.clone()
+    };
+    let found = progress.during(cluster::examine(&loaded.config), looking("targets and the cluster")).await;
+    report.say(found)?;
+    let probed =
+        progress.during(delivery::examine(&loaded.config), looking("credentials and the store")).await;
+    let hosts = delivery::hosts(&loaded.config, &probed);
+    report.say(progress.during(names(&hosts), looking("names")).await)?;
     report.say(delivery::findings(&loaded.config, probed))?;
     report.close()
 }

@@ -1,5 +1,8 @@
 //! What discovery counts about itself.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// Metrics of discovery. `kind` is one of kubernetes, file, http and dns; `job` has as many values as the configuration has
@@ -20,6 +23,40 @@ pub struct Metrics {
     pub objects: IntGaugeVec,
     /// Whole lists of objects that were asked for, the first ones included.
     pub lists: IntCounter,
+    /// How many searches each job has.
+    jobs: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+/// A job is counted for as long as one of these lives: nothing is said of a job that is gone.
+#[derive(Debug)]
+pub(super) struct Counted {
+    job: String,
+    metrics: Arc<Metrics>,
+}
+
+impl Counted {
+    pub(super) fn new(job: &str, metrics: &Arc<Metrics>) -> Self {
+        *lock(&metrics.jobs).entry(job.to_owned()).or_default() += 1;
+        Self { job: job.to_owned(), metrics: Arc::clone(metrics) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut jobs = lock(&self.metrics.jobs);
+        let Some(count) = jobs.get_mut(&self.job) else { return };
+        *count -= 1;
+        if *count == 0 {
+            jobs.remove(&self.job);
+            // They are not there where nothing was ever published.
+            let _ = self.metrics.updates.remove_label_values(&[self.job.as_str()]);
+            let _ = self.metrics.problems.remove_label_values(&[self.job.as_str()]);
+        }
+    }
+}
+
+fn lock(jobs: &Mutex<HashMap<String, usize>>) -> MutexGuard<'_, HashMap<String, usize>> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The kinds of discovery that may fail.
@@ -70,6 +107,7 @@ impl Metrics {
             )?,
             objects: gauges("agent_discovery_objects", "Kubernetes objects held.", "resource")?,
             lists,
+            jobs: Arc::default(),
         };
         for kind in KINDS {
             metrics.failures.with_label_values(&[kind]);

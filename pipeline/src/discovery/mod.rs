@@ -27,6 +27,7 @@ pub use self::kubernetes::{AttachMetadata, KubernetesConfig, Namespaces, Role, S
 pub use self::metrics::Metrics;
 
 use self::kubernetes::Watches;
+use self::metrics::Counted;
 use crate::kubernetes::{Permission, Server};
 use crate::model::target::{TargetGroup, TargetSet};
 
@@ -87,7 +88,7 @@ impl Discovery {
             };
             tasks.spawn(looking);
         }
-        Look { sets, tasks }
+        Look { sets, tasks, _counted: Some(Counted::new(job, &self.metrics)) }
     }
 }
 
@@ -96,13 +97,14 @@ impl Discovery {
 pub struct Look {
     sets: watch::Receiver<TargetSet>,
     tasks: JoinSet<()>,
+    _counted: Option<Counted>,
 }
 
 impl Look {
     /// A search that somebody else makes.
     #[cfg(test)]
     pub(crate) fn of(sets: watch::Receiver<TargetSet>) -> Self {
-        Self { sets, tasks: JoinSet::new() }
+        Self { sets, tasks: JoinSet::new(), _counted: None }
     }
 
     /// The whole set of groups as it is now.
@@ -115,7 +117,7 @@ impl Look {
     /// # Errors
     /// When a source panicked, which is a defect.
     pub async fn changed(&mut self) -> Result<(), JoinError> {
-        let Self { sets, tasks } = self;
+        let Self { sets, tasks, .. } = self;
         tokio::select! {
             Ok(()) = sets.changed() => Ok(()),
             error = failed(tasks) => Err(error),
@@ -127,7 +129,7 @@ impl Look {
     /// # Errors
     /// When a source panicked, which is a defect.
     pub async fn settled(&mut self, deadline: Instant) -> Result<(), JoinError> {
-        let Self { sets, tasks } = self;
+        let Self { sets, tasks, .. } = self;
         tokio::select! {
             // A sender that is gone has said its last, too.
             _ = sets.wait_for(|set| set.waiting == 0) => Ok(()),

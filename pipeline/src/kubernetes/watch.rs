@@ -118,6 +118,12 @@ enum End {
     Failed(Error),
 }
 
+impl<T, K> Drop for Watch<T, K> {
+    fn drop(&mut self) {
+        self.counts.objects.sub(self.held);
+    }
+}
+
 impl<T: Object, K: Keep<T>> Watch<T, K> {
     pub(crate) fn new(road: Arc<Road>, scope: Scope, keep: K, counts: Counts) -> Self {
         Self { road, scope, keep, counts, kind: PhantomData, said: None, said_refused: false, held: 0 }

@@ -50,6 +50,21 @@ impl Groups {
             && is_synced(jobs)
     }
 
+    /// Whether a watch has ended, which is a defect.
+    pub(super) fn have_ended(&self) -> bool {
+        let Stores { pods, services, endpoints, slices, nodes, ingresses, namespaces, replica_sets, jobs } =
+            &self.stores;
+        has_ended(pods)
+            || has_ended(services)
+            || has_ended(endpoints)
+            || has_ended(slices)
+            || has_ended(nodes)
+            || has_ended(ingresses)
+            || has_ended(namespaces)
+            || has_ended(replica_sets)
+            || has_ended(jobs)
+    }
+
     /// What keeps watches from going on.
     pub(super) fn problems(&self) -> impl Iterator<Item = String> {
         let Stores { pods, services, endpoints, slices, nodes, ingresses, namespaces, replica_sets, jobs } =
@@ -96,6 +111,10 @@ impl Groups {
 
 fn is_synced<T: Object>(store: &Option<Arc<Store<T>>>) -> bool {
     store.as_ref().is_none_or(|store| store.is_synced())
+}
+
+fn has_ended<T: Object>(store: &Option<Arc<Store<T>>>) -> bool {
+    store.as_ref().is_some_and(|store| store.has_ended())
 }
 
 fn problem<T: Object>(store: &Option<Arc<Store<T>>>) -> Option<String> {

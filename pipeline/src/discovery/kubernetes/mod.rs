@@ -26,8 +26,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-
 pub use self::config::{AttachMetadata, KubernetesConfig, Namespaces, Role, Selector};
 pub(super) use self::watches::Watches;
 
@@ -41,30 +39,26 @@ use crate::kubernetes::road::Road;
 /// change may take.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// Looks for the targets of one section; returns when a watch has failed for good, which is a defect.
+/// Looks for the targets of one section; panics when a watch has, which is a defect.
 pub(super) async fn run(config: KubernetesConfig, watches: Arc<Watches>, outlet: Outlet) {
     // `check` has refused a section without a role.
     let Some(role) = config.role else { return };
     let road = watches.road(&config.server());
     let namespaces = namespaces(&config, role, &road, &outlet).await;
     let inbox = Arc::new(Inbox::default());
-    let mut tasks = JoinSet::new();
     let mut all: Vec<Groups> = namespaces
         .iter()
         .map(|namespace| {
-            let stores = watches.stores(&config, role, namespace.as_deref(), &road, &inbox, &mut tasks);
+            let stores = watches.stores(&config, role, namespace.as_deref(), &road, &inbox);
             Groups::new(role, config.attach_metadata, stores)
         })
         .collect();
     loop {
-        tokio::select! {
-            () = inbox.wait() => tokio::time::sleep(GATHER).await,
-            Some(ended) = tasks.join_next() => {
-                if let Err(failed) = ended && failed.is_panic() {
-                    std::panic::resume_unwind(failed.into_panic());
-                }
-                return;
-            }
+        inbox.wait().await;
+        tokio::time::sleep(GATHER).await;
+        if all.iter().any(Groups::have_ended) {
+            // It has said why; whoever waits for this search must know, too.
+            std::panic::resume_unwind(Box::new("a watch has ended"));
         }
         let changed = inbox.take();
         let problems: BTreeSet<String> = all.iter().flat_map(Groups::problems).collect();

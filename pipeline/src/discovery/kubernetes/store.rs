@@ -1,13 +1,14 @@
-//! The objects of one watch, as they are now, and who wants to know when they change.
+//! The objects of one watch, as they are now, and who wants to know when they change. The watch lives as long as its readers.
 //!
 //! Takes what the watch brings, gives objects by name and a mark for each one that became different. An object that came
 //! again without a difference that matters here is no change.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use hashbrown::HashMap;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use crate::kubernetes::object::{Name, NameRef, Object, mark};
 use crate::kubernetes::watch::Keep;
@@ -45,6 +46,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(super) struct Store<T> {
     inner: Mutex<Inner<T>>,
+    /// Of the watch that fills it.
+    task: OnceLock<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -54,21 +57,61 @@ struct Inner<T> {
     synced: bool,
     /// What keeps the watch from going on, in words.
     problem: Option<String>,
-    inboxes: Vec<Arc<Inbox>>,
+    /// Whether the watch has ended although it is read.
+    ended: bool,
+    inboxes: Vec<Weak<Inbox>>,
 }
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        let inner = Inner { objects: HashMap::new(), synced: false, problem: None, inboxes: Vec::new() };
-        Self { inner: Mutex::new(inner) }
+        let (objects, inboxes) = (HashMap::new(), Vec::new());
+        let inner = Inner { objects, synced: false, problem: None, ended: false, inboxes };
+        Self { inner: Mutex::new(inner), task: OnceLock::new() }
+    }
+}
+
+impl<T> Drop for Store<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+/// Says that a watch has ended, however it did.
+struct Ending<T>(Weak<Store<T>>);
+
+impl<T> Drop for Ending<T> {
+    fn drop(&mut self) {
+        if let Some(store) = self.0.upgrade() {
+            let mut inner = lock(&store.inner);
+            inner.ended = true;
+            inner.tell(&[]);
+        }
     }
 }
 
 impl<T: Object> Store<T> {
-    /// From now on changes are told to `inbox`.
+    /// Has `watch` fill the store for as long as somebody reads it.
+    pub(super) fn fill_by(self: &Arc<Self>, watch: impl Future<Output = ()> + Send + 'static) {
+        let ending = Ending(Arc::downgrade(self));
+        let task = tokio::spawn(async move {
+            let _ending = ending;
+            watch.await;
+        });
+        // It is filled by one watch all its life.
+        let _ = self.task.set(task.abort_handle());
+    }
+
+    /// Whether the watch has ended although somebody reads what it brings, which is a defect.
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.inner).ended
+    }
+
+    /// From now on changes are told to `inbox`, for as long as it is there.
     pub(super) fn subscribe(&self, inbox: &Arc<Inbox>) {
         let mut inner = lock(&self.inner);
-        inner.inboxes.push(Arc::clone(inbox));
+        inner.inboxes.push(Arc::downgrade(inbox));
         inbox.bell.notify_one();
     }
 
@@ -149,17 +192,17 @@ impl<T: Object> Store<T> {
     }
 }
 
-/// A store as a watch fills it.
+/// A store as a watch fills it, unless nobody reads it any more.
 #[derive(Debug)]
 pub(super) struct Kept<T> {
-    store: Arc<Store<T>>,
+    store: Weak<Store<T>>,
     /// Of the list that is coming.
     listed: HashMap<Name, T>,
 }
 
 impl<T> Kept<T> {
-    pub(super) fn new(store: Arc<Store<T>>) -> Self {
-        Self { store, listed: HashMap::new() }
+    pub(super) fn new(store: &Arc<Store<T>>) -> Self {
+        Self { store: Arc::downgrade(store), listed: HashMap::new() }
     }
 }
 
@@ -173,28 +216,36 @@ impl<T: Object> Keep<T> for Kept<T> {
     }
 
     async fn end(&mut self) -> u64 {
-        self.store.replace(std::mem::take(&mut self.listed))
+        let listed = std::mem::take(&mut self.listed);
+        self.store.upgrade().map_or(0, |store| store.replace(listed))
     }
 
     async fn apply(&mut self, object: T) -> bool {
-        self.store.apply(object)
+        self.store.upgrade().is_some_and(|store| store.apply(object))
     }
 
     async fn delete(&mut self, key: &Name, _: Option<T>) -> bool {
-        self.store.delete(key)
+        self.store.upgrade().is_some_and(|store| store.delete(key))
     }
 
     fn set_problem(&mut self, problem: Option<String>) {
-        self.store.set_problem(problem);
+        if let Some(store) = self.store.upgrade() {
+            store.set_problem(problem);
+        }
     }
 
     fn len(&self) -> usize {
-        self.store.len()
+        self.store.upgrade().map_or(0, |store| store.len())
     }
 }
 
 impl<T> Inner<T> {
-    fn tell(&self, changed: &[u64]) {
-        self.inboxes.iter().for_each(|inbox| inbox.put(changed));
+    fn tell(&mut self, changed: &[u64]) {
+        self.inboxes.retain(|inbox| {
+            inbox.upgrade().is_some_and(|inbox| {
+                inbox.put(changed);
+                true
+            })
+        });
     }
 }

@@ -1,10 +1,9 @@
 //! All watches of the process: jobs that look at the same objects share one.
 //!
-//! Takes a server and a scope, gives the store of that watch, which is started at the first request for it.
+//! Takes a server and a scope, gives the store of that watch, which is started at the first request for it and ends with
+//! the last that reads it.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::task::JoinSet;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::attached::{Job, Namespace, ReplicaSet};
 use super::config::{KubernetesConfig, Role};
@@ -44,14 +43,13 @@ struct Known {
 }
 
 /// The watches of one resource. They are few: one for each server, namespace and selector in the configuration.
-type Shared<T> = Vec<(Arc<Road>, Scope, Arc<Store<T>>)>;
+type Shared<T> = Vec<(Arc<Road>, Scope, Weak<Store<T>>)>;
 
 /// Who asks for watches.
 struct Asker<'a> {
     road: &'a Arc<Road>,
     metrics: &'a Arc<Metrics>,
     inbox: &'a Arc<Inbox>,
-    tasks: &'a mut JoinSet<()>,
 }
 
 impl Watches {
@@ -86,8 +84,8 @@ impl Watches {
         road
     }
 
-    /// The stores that a section needs in one namespace, or in all of them. What is not watched yet is from now on, in a
-    /// task of `tasks`; changes are told to `inbox`.
+    /// The stores that a section needs in one namespace, or in all of them. What is not watched yet is from now on; changes are
+    /// told to `inbox`.
     pub(super) fn stores(
         &self,
         config: &KubernetesConfig,
@@ -95,10 +93,9 @@ impl Watches {
         namespace: Option<&str>,
         road: &Arc<Road>,
         inbox: &Arc<Inbox>,
-        tasks: &mut JoinSet<()>,
     ) -> Stores {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut asker = Asker { road, metrics: &self.metrics, inbox, tasks };
+        let asker = Asker { road, metrics: &self.metrics, inbox };
         let selected = |role: Role, namespace: Option<&str>| {
             let selector = config.selectors.iter().find(|selector| selector.role == Some(role));
             let text = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
@@ -168,19 +165,16 @@ fn counts<T: Object>(metrics: &Metrics) -> Counts {
 
 impl Asker<'_> {
     /// The store of a watch, which is started unless it is on already.
-    fn get<T: Object>(&mut self, known: &mut Shared<T>, scope: Scope) -> Arc<Store<T>> {
+    fn get<T: Object>(&self, known: &mut Shared<T>, scope: Scope) -> Arc<Store<T>> {
+        known.retain(|(_, _, store)| store.strong_count() > 0);
         let found = known.iter().find(|(road, of, _)| Arc::ptr_eq(road, self.road) && *of == scope);
-        let store = match found {
-            Some((_, _, store)) => Arc::clone(store),
-            None => {
-                let store = Arc::new(Store::default());
-                known.push((Arc::clone(self.road), scope.clone(), Arc::clone(&store)));
-                let kept = Kept::new(Arc::clone(&store));
-                let counts = counts::<T>(self.metrics);
-                self.tasks.spawn(Watch::new(Arc::clone(self.road), scope, kept, counts).run());
-                store
-            }
-        };
+        let store = found.and_then(|(_, _, store)| store.upgrade()).unwrap_or_else(|| {
+            let store = Arc::new(Store::default());
+            known.push((Arc::clone(self.road), scope.clone(), Arc::downgrade(&store)));
+            let (kept, counts) = (Kept::new(&store), counts::<T>(self.metrics));
+            store.fill_by(Watch::new(Arc::clone(self.road), scope, kept, counts).run());
+            store
+        });
         store.subscribe(self.inbox);
         store
     }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use prometheus::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::discovery::{Discovery, Look, Metrics, Source};
@@ -301,6 +302,37 @@ async fn jobs_that_look_at_the_same_objects_share_the_watch() {
         tokio::task::yield_now().await;
     }
     assert_eq!(server.asked().len(), 2);
+}
+
+/// A job that goes does not take along the watch that others have, and the last one does.
+#[tokio::test]
+async fn a_watch_lives_as_long_as_its_readers() {
+    let script = vec![Step::List(1, &["p1"], ""), Step::Open(Vec::new()), Step::List(2, &["p2", "p3"], "")];
+    let server = Server::start(script).await;
+    let config: KubernetesConfig =
+        serde_norway::from_str(&format!("{{role: pod, api_server: 'http://{}'}}", server.address)).unwrap();
+    let metrics = Metrics::new(&Registry::new()).unwrap();
+    let discovery = Discovery::new(metrics.clone());
+    let look = async |job: &str, pods: usize| {
+        let mut look = discovery.start(job, vec![Source::Kubernetes(Box::new(config.clone()))]);
+        look.settled(tokio::time::Instant::now() + LONG).await.unwrap();
+        assert_eq!(look.set().groups.len(), pods, "{job}");
+        look
+    };
+    let first = look("one", 1).await;
+    let mut second = look("two", 1).await;
+    let held = || metrics.objects.with_label_values(&["pods"]).get();
+    assert_eq!((server.asked().len(), held()), (2, 1));
+    drop(first);
+    let early = tokio::time::timeout(Duration::from_millis(300), second.changed()).await;
+    assert!(early.is_err(), "the watch has ended: {early:?}");
+    assert_eq!(server.asked().len(), 2);
+    drop(second);
+    // One that comes later has a list of its own.
+    let third = look("one", 2).await;
+    assert_eq!((server.asked().len(), held()), (3, 2));
+    assert_eq!(metrics.updates.with_label_values(&["two"]).get(), 0, "a job that is gone");
+    drop(third);
 }
 
 #[tokio::test]
