@@ -308,7 +308,7 @@ mod tests {
         check("global: {external_labels: {zone: z}}", &["global.external_labels"]);
         check("global: {external_labels: {cluster_id: d}}", &["global.external_labels"]);
         let sections = "{kubernetes_events: {enabled: true}, sharding: {total: 2, index: 0}, ingestion: partitioned, batch: {max_age: 3s}, \
-            encoding: vector_json, parquet: {promote: {}}, limits: {max_series: 7}, spool: {dir: x}, sink: {s3: {bucket: b}}, \
+            encoding: vector_json, parquet: {promote: [zone]}, limits: {max_series: 7}, spool: {dir: x}, sink: {s3: {bucket: b}}, \
             credentials: {aws: {}}, server: {listen: 127.0.0.1:1}, reload: {enable_lifecycle: true}, internal_metrics: false}";
         let found = fixed(&old, &load(sections));
         let found: Vec<_> = found.iter().map(|problem| problem.path.as_str()).collect();
@@ -317,6 +317,7 @@ mod tests {
             "sharding",
             "batch",
             "encoding",
+            "parquet",
             "limits",
             "spool",
             "credentials",

@@ -101,7 +101,7 @@ fn a_request_reloads_where_that_is_enabled() {
 #[test]
 fn a_file_that_changes_is_taken_up_by_itself() {
     let world = World::new();
-    let (one, two) = (Exporter::limited(3, body), Exporter::limited(2, |n| body(100 + n)));
+    let (one, two) = (Exporter::limited(6, body), Exporter::limited(2, |n| body(100 + n)));
     let watching = |config: &str| format!("{config}reload: {{auto_reload_interval: 50ms}}\n");
     let agent = world.start_with(&watching(&world.config(&[one.address()])));
     one.wait_for_scrapes_after(1);
@@ -115,7 +115,8 @@ fn a_file_that_changes_is_taken_up_by_itself() {
     std::fs::remove_file(world.dir.path().join("config.yaml")).expect("to remove");
     let mut agent = agent;
     agent.wait_until("a refusal", |agent| reloads(agent) == (1, 1));
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    // Half a second later, and ten looks.
+    one.wait_for_scrapes_after(one.scrapes().len() + 1);
     assert_eq!(reloads(&agent), (1, 1));
     world.finish_even(agent, &[&one, &two]);
 }
