@@ -56,7 +56,7 @@ pub(super) struct JobLoops {
     look: Look,
     /// The version that follows as soon as its targets are known.
     next: Option<Version>,
-    versions: mpsc::UnboundedReceiver<Version>,
+    versions: mpsc::Receiver<Version>,
     shared: Shared,
     view: TargetsView,
     gate: Gate,
@@ -118,7 +118,7 @@ impl JobLoops {
         number: usize,
         job: Arc<ResolvedJob>,
         look: Look,
-        versions: mpsc::UnboundedReceiver<Version>,
+        versions: mpsc::Receiver<Version>,
         surroundings: Surroundings,
     ) -> Self {
         let Surroundings { shared, view, mut gate, stop } = surroundings;

@@ -149,7 +149,7 @@ impl Pool {
         stop: CancellationToken,
     ) -> Result<(), Error> {
         let mut all = Jobs::new(self, &stop);
-        all.change(jobs, &look);
+        all.change(jobs, &look).await;
         let mut result = Ok(());
         while result.is_ok() {
             tokio::select! {
@@ -157,7 +157,8 @@ impl Pool {
                 () = stop.cancelled() => break,
                 Some(change) = changes.recv() => {
                     // Whoever asked may have gone.
-                    let _ = change.made.send(all.change(change.jobs, &look));
+                    let changed = all.change(change.jobs, &look).await;
+                    let _ = change.made.send(changed);
                 }
                 ended = all.ended() => result = ended,
             }
@@ -217,7 +218,7 @@ struct Job {
     number: usize,
     /// Its last version.
     job: Arc<ResolvedJob>,
-    versions: mpsc::UnboundedSender<Version>,
+    versions: mpsc::Sender<Version>,
     stop: CancellationToken,
     task: Id,
 }
@@ -229,7 +230,7 @@ impl Jobs {
     }
 
     /// Has these jobs run and no others.
-    fn change(&mut self, jobs: Vec<ResolvedJob>, look: impl Fn(&ResolvedJob) -> Look) -> Changed {
+    async fn change(&mut self, jobs: Vec<ResolvedJob>, look: impl Fn(&ResolvedJob) -> Look) -> Changed {
         let mut changed = Changed::default();
         let mut before = mem::take(&mut self.running);
         // None is scraped before all are known to the gate and to the view.
@@ -256,7 +257,7 @@ impl Jobs {
                 }
                 Some(known) => {
                     changed.changed += 1;
-                    known.follow(job, &look)
+                    known.follow(job, &look).await
                 }
                 None => {
                     changed.added += 1;
@@ -286,7 +287,7 @@ impl Jobs {
             stop: stop.clone(),
         };
         let (look, job) = (look(&job), Arc::new(job));
-        let (versions, receiver) = mpsc::unbounded_channel();
+        let (versions, receiver) = mpsc::channel(1);
         let loops = JobLoops::new(number, Arc::clone(&job), look, receiver, surroundings);
         let task = self.tasks.spawn(loops.run()).id();
         Job { number, job, versions, stop, task }
@@ -317,14 +318,14 @@ impl Jobs {
 
 impl Job {
     /// Goes on with another version of the job.
-    fn follow(self, mut job: ResolvedJob, look: impl Fn(&ResolvedJob) -> Look) -> Self {
+    async fn follow(self, mut job: ResolvedJob, look: impl Fn(&ResolvedJob) -> Look) -> Self {
         if self.job.scrapes_like(&job) {
             job.job = Arc::clone(&self.job.job);
         }
         let look = (self.job.sources() != job.sources()).then(|| look(&job));
         let job = Arc::new(job);
         // It is gone only if its task is, which whoever joins that will say.
-        let _ = self.versions.send(Version::new(Arc::clone(&job), look));
+        let _ = self.versions.send(Version::new(Arc::clone(&job), look)).await;
         Self { job, ..self }
     }
 }

@@ -233,16 +233,16 @@ impl Worker {
         // may have come already: they come again, since what they held is not known.
         let room = sequence.saturating_sub(self.encoder.parts_max() - 1);
         let numbers = Numbers { first: room.max(self.replay_from).min(sequence), last: sequence };
-        let mut samples = 0;
-        self.encoder.seal(&batch, &table, numbers, &self.metrics, &mut |object| {
-            samples += object.samples;
+        let metrics = &self.metrics;
+        self.encoder.seal(&batch, &table, numbers, metrics, &mut |object| {
+            // Who has the object has been told of it.
+            metrics.samples_replayed.inc_by(object.samples);
             give(object);
         });
         // Its ids mean other series than those to come.
         self.encoder.reset();
         self.replay_from = sequence + 1;
         self.next_sequence = self.next_sequence.max(sequence + 1);
-        self.metrics.samples_replayed.inc_by(samples);
     }
 
     /// Says that the journal's files may not be relied on; the next batch begins with new ones.

@@ -4,11 +4,11 @@
 //! again without a difference that matters here is no change.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hashbrown::HashMap;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 
 use crate::kubernetes::object::{Name, NameRef, Object, mark};
 use crate::kubernetes::watch::Keep;
@@ -46,8 +46,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(super) struct Store<T> {
     inner: Mutex<Inner<T>>,
-    /// Of the watch that fills it.
-    task: OnceLock<AbortHandle>,
+    /// The watch that fills it, which ends with it; `Ending` says if it does before.
+    watch: Mutex<JoinSet<()>>,
 }
 
 #[derive(Debug)]
@@ -66,15 +66,7 @@ impl<T> Default for Store<T> {
     fn default() -> Self {
         let (objects, inboxes) = (HashMap::new(), Vec::new());
         let inner = Inner { objects, synced: false, problem: None, ended: false, inboxes };
-        Self { inner: Mutex::new(inner), task: OnceLock::new() }
-    }
-}
-
-impl<T> Drop for Store<T> {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
+        Self { inner: Mutex::new(inner), watch: Mutex::default() }
     }
 }
 
@@ -95,12 +87,10 @@ impl<T: Object> Store<T> {
     /// Has `watch` fill the store for as long as somebody reads it.
     pub(super) fn fill_by(self: &Arc<Self>, watch: impl Future<Output = ()> + Send + 'static) {
         let ending = Ending(Arc::downgrade(self));
-        let task = tokio::spawn(async move {
+        lock(&self.watch).spawn(async move {
             let _ending = ending;
             watch.await;
         });
-        // It is filled by one watch all its life.
-        let _ = self.task.set(task.abort_handle());
     }
 
     /// Whether the watch has ended although somebody reads what it brings, which is a defect.

@@ -185,7 +185,7 @@ async fn the_next_loop_waits_for_the_scrape_that_is_under_way() {
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     let mut pool = run(&[]);
     let (begun, mut has_begun) = watch::channel(0_usize);
-    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
     let held = std::sync::Mutex::new(held);
     let hold: Render = Arc::new(move || {
         begun.send_modify(|begun| *begun += 1);
