@@ -130,15 +130,27 @@ impl Samples {
     /// Adds one sample; `timestamp` is what stands in its line, or [`NO_TIMESTAMP`].
     #[inline]
     pub(crate) fn push(&mut self, slot: Slot, value: f64, timestamp: i64) {
-        if timestamp != NO_TIMESTAMP || !self.timestamps.is_empty() {
+        if timestamp != NO_TIMESTAMP {
             if self.timestamps.len() < self.slots.len() {
-                // The first line with one: those before it had none.
-                self.timestamps.resize(self.slots.len(), NO_TIMESTAMP);
+                self.fill_timestamps();
             }
             self.timestamps.push(timestamp);
         }
         self.slots.push(slot);
         self.values.push(value);
+    }
+
+    /// Says that there are no more: all have a timestamp now, or none has.
+    pub(crate) fn finish(&mut self) {
+        if !self.timestamps.is_empty() {
+            self.fill_timestamps();
+        }
+    }
+
+    /// Those that were added since the last one with a timestamp have none.
+    #[cold]
+    fn fill_timestamps(&mut self) {
+        self.timestamps.resize(self.slots.len(), NO_TIMESTAMP);
     }
 
     /// All samples: series, timestamp as written, value.

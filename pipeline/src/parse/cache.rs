@@ -1,9 +1,10 @@
 //! Which line of an exposition is which series, and which line follows which.
 //!
-//! An exporter mostly answers with the lines of its last answer, in the same order, with other values. So each known line
+//! An exporter mostly answers with the lines of its last answer, in the same order, some with other values. So each known line
 //! holds a hash of its bytes up to the value, how many bytes those are, and which line followed it: at the place where that one
-//! is expected, one hash of so many bytes tells whether it is there. Where it is not, the line is looked up by its hash, and
-//! the chain is mended at that place only; lines that come, go or change places cost themselves.
+//! is expected, one hash of so many bytes tells whether it is there, and where its value has not changed of late, of so many
+//! more whether that is what it was. Where it is not, the line is looked up by its hash, and the chain is mended at that place
+//! only; lines that come, go or change places cost themselves.
 //!
 //! While all is as expected nothing is written: which lines an answer held is noted for a whole run of them, when the run
 //! ends, and not at all where the answer held what all did before it.
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::hash::Secret;
+use super::known::{BELOW_SCRAPE, Family, Known, LENGTH_MAX, Place, Position, SCRAPE_SHIFT, TYPE_BIT};
 use super::lines::Lines;
-use super::tail::{self, Last, Tail, end_of_line};
-use crate::model::sample::Slot;
+use super::tail::{self, Last};
+use crate::model::sample::{NO_TIMESTAMP, Samples, Slot};
 
 /// The known lines of one target.
 ///
@@ -87,64 +89,6 @@ impl Pass {
     }
 }
 
-/// A known line: 16 bytes.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    hash: u64,
-    /// 0 where the line is forgotten. From the low end: bytes of the line up to its value, bytes of the value that is kept (0: none is), whether it is a
-    /// `# TYPE` line, the scrape that last held it.
-    packed: u32,
-    next: Place,
-}
-
-/// Where a line stands among the known ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(u32);
-
-impl Place {
-    /// No line.
-    const NONE: Self = Self(u32::MAX);
-}
-
-/// Stands for the `# TYPE` line that lines are read under: what they mean depends on it, and on nothing else of the exposition,
-/// so it is part of their hash.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Family(u64);
-
-/// Bits of [`Known::packed`].
-const LENGTH_BITS: u32 = 18;
-const VALUE_SHIFT: u32 = LENGTH_BITS;
-const VALUE_MAX: u32 = tail::LENGTH_MAX as u32;
-const TYPE_BIT: u32 = 1 << 23;
-const SCRAPE_SHIFT: u32 = 24;
-const BELOW_SCRAPE: u32 = (1 << SCRAPE_SHIFT) - 1;
-/// Bytes of a line up to its value beyond which it is decoded every time.
-const LENGTH_MAX: usize = (1 << LENGTH_BITS) - 1;
-
-impl Known {
-    fn length(self) -> usize {
-        (self.packed & ((1 << LENGTH_BITS) - 1)) as usize
-    }
-
-    /// With what stands before and behind it.
-    fn value_length(self) -> usize {
-        (self.packed >> VALUE_SHIFT & VALUE_MAX) as usize
-    }
-
-    fn set_value_length(&mut self, length: usize) {
-        let length = u32::try_from(length).unwrap_or(0) & VALUE_MAX;
-        self.packed = self.packed & !(VALUE_MAX << VALUE_SHIFT) | length << VALUE_SHIFT;
-    }
-
-    fn is_type(self) -> bool {
-        self.packed & TYPE_BIT != 0
-    }
-
-    fn scrape(self) -> u8 {
-        self.packed.to_le_bytes()[3]
-    }
-}
-
 impl Cache {
     /// An empty one.
     #[must_use]
@@ -200,97 +144,51 @@ impl Cache {
         }
     }
 
-    /// Reads line by line for as long as `text` goes on with the line that is expected, at most `lines_max`, and counts lines;
-    /// gives what is left, and each sample to `take`.
-    #[inline]
+    /// Reads line by line for as long as `text` goes on with the line that is expected, at most `lines_max`; gives what is left.
     pub(super) fn follow<'t>(
         &mut self,
         mut text: &'t [u8],
-        family: &mut Family,
-        family_line: &mut Option<&'t [u8]>,
+        at: &mut Position<'t>,
         lines_max: u64,
-        lines_read: &mut u64,
-        mut take: impl FnMut(Slot, Tail),
+        samples: &mut Samples,
     ) -> &'t [u8] {
-        let Pass { mut expected, mut last, .. } = self.pass;
+        let Self { known, slots, values, pass, secret, .. } = self;
+        // Of one length, so that a place is checked once.
+        let (Some(slots), Some(values)) = (slots.get(..known.len()), values.get_mut(..known.len())) else {
+            return text;
+        };
+        let Pass { mut expected, last: mut before, .. } = *pass;
         let mut lines = 0;
         while lines < lines_max {
-            let Some(known) = self.known.get(expected.0 as usize) else { break };
-            let (next, hash) = (known.next, known.hash);
-            if known.is_type() {
-                let Some((line, rest)) = self.type_line(expected, text, lines_read) else { break };
-                (*family, *family_line) = (Family(hash), Some(line));
+            let place = expected.0 as usize;
+            let (Some(known), Some(slot), Some(last)) =
+                (known.get_mut(place), slots.get(place), values.get_mut(place))
+            else {
+                break;
+            };
+            let next = known.next;
+            if let Some((end, rest)) = known.same(last, text, at.family, secret) {
+                let (timestamp, rest) = match end {
+                    b'\n' => (NO_TIMESTAMP, rest),
+                    end => {
+                        let Some(found) = tail::timestamp(end, rest) else { break };
+                        found
+                    }
+                };
+                at.push(*slot, last.value(), timestamp, samples);
                 text = rest;
             } else {
-                let (length, value_length) = (known.length(), known.value_length());
-                let Some(line) = text.get(..length) else { break };
-                let at = expected.0 as usize;
-                let (Some(slot), Some(last)) = (self.slots.get(at), self.values.get(at)) else { break };
-                let slot = *slot;
-                let sum = self.secret.sum(line, family.0);
-                let found = match last.value(sum, text, length, value_length, &self.secret) {
-                    Some(found) => Some(found),
-                    // A place that is free has no length, and a line has one.
-                    None if line.is_empty() || self.secret.fold(sum) != hash => break,
-                    None => self.other_value(expected, sum, text),
-                };
-                let Some((value, end, rest)) = found else { break };
-                let Some((timestamp, rest)) = tail::timestamp(end, rest) else { break };
-                take(slot, Tail { value, timestamp });
+                let Some(rest) = known.other(last, *slot, text, at, samples, secret) else { break };
                 text = rest;
             }
             lines += 1;
-            (last, expected) = (expected, next);
+            (before, expected) = (expected, next);
         }
-        *lines_read += lines;
-        self.pass.lines += lines;
-        self.pass.run.1 += lines;
-        (self.pass.expected, self.pass.last) = (expected, last);
+        at.lines += lines;
+        pass.lines += lines;
+        pass.run.1 += lines;
+        (pass.expected, pass.last) = (expected, before);
         text
-    }
-
-    /// Reads the value of the line that `text` begins with, and keeps it; gives the byte behind it and what follows that, too.
-    #[inline(never)]
-    fn other_value<'t>(&mut self, place: Place, sum: u128, text: &'t [u8]) -> Option<(f64, u8, &'t [u8])> {
-        let at = place.0 as usize;
-        let (known, last) = (self.known.get_mut(at)?, self.values.get_mut(at)?);
-        let length = known.length();
-        let (value, value_length) = tail::value(text.get(length..)?)?;
-        let (held, rest) = text.split_at_checked(length + value_length)?;
-        let end = *held.last()?;
-        let is_kept = last.set_value(sum, held, value_length, value, &self.secret);
-        known.set_value_length(if is_kept { value_length } else { 0 });
-        Some((value, end, rest))
-    }
-
-    /// The `# TYPE` line that `text` begins with, and what follows it, if it is the one at this place; `# HELP` before it is
-    /// skipped. Both are known by one hash where they are what they were.
-    #[inline(never)]
-    fn type_line<'t>(
-        &mut self,
-        place: Place,
-        text: &'t [u8],
-        lines_read: &mut u64,
-    ) -> Option<(&'t [u8], &'t [u8])> {
-        let at = place.0 as usize;
-        let (known, last) = (self.known.get(at)?, self.values.get_mut(at)?);
-        if let Some((line, rest)) = last.help_and_type(text, known.length(), &self.secret) {
-            *lines_read += 1;
-            return Some((line, rest));
-        }
-        let helpless = if text.starts_with(b"# HELP ") { after_line(text) } else { text };
-        let (line, rest) = helpless.split_at_checked(known.length())?;
-        let rest = end_of_line(rest)?;
-        if self.secret.hash(line, 0) != known.hash {
-            return None;
-        }
-        if helpless.len() < text.len() {
-            *lines_read += 1;
-            if let Some(both) = text.get(..text.len() - rest.len()).filter(|both| both.ends_with(b"\n")) {
-                last.set_help_and_type(both, &self.secret);
-            }
-        }
-        Some((line, rest))
     }
 
     /// Says that the line at this place has been read.
@@ -462,13 +360,6 @@ fn index(known: &[Known]) -> HashTable<Place> {
 
 fn hash_of(known: &[Known], place: Place) -> u64 {
     known.get(place.0 as usize).map_or(0, |line| line.hash)
-}
-
-/// What follows the line that `text` begins with.
-#[inline]
-fn after_line(text: &[u8]) -> &[u8] {
-    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
-    text.get(end + 1..).unwrap_or_default()
 }
 
 impl Drop for Cache {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Blocks that there are secret words for: longer texts are hashed in parts.
 const BLOCKS: usize = 32;
 /// Bytes that two pairs of words cover.
-pub(super) const BLOCK: usize = 32;
+const BLOCK: usize = 32;
 
 /// Drawn once per process, so that nobody outside can make two lines collide on purpose.
 #[derive(Clone)]
@@ -25,9 +25,6 @@ struct Words {
     /// For the last block, which overlaps the one before it unless the text ends with it.
     last: [u64; 2],
     last_high: [u64; 2],
-    /// For a block that is added to a sum.
-    more: [u64; 2],
-    more_high: [u64; 2],
     /// For the fold.
     fold: [u64; 2],
 }
@@ -43,56 +40,33 @@ impl Secret {
             [random.hash_one(drawn), random.hash_one(drawn + 1)]
         };
         let blocks = std::array::from_fn(|_| [words(), words()]);
-        Self(Arc::new(Words {
-            blocks,
-            last: words(),
-            last_high: words(),
-            more: words(),
-            more_high: words(),
-            fold: words(),
-        }))
+        Self(Arc::new(Words { blocks, last: words(), last_high: words(), fold: words() }))
     }
 
     /// The hash of a text; `before` is the hash of what it depends on, or 0. Texts of different lengths are the caller's to
     /// tell apart.
     #[inline(always)]
     pub(super) fn hash(&self, text: &[u8], before: u64) -> u64 {
-        self.fold(self.sum(text, before))
-    }
-
-    /// The hash as it is before [`Self::fold`].
-    #[inline(always)]
-    pub(super) fn sum(&self, text: &[u8], before: u64) -> u128 {
         let (blocks, _) = text.as_chunks::<BLOCK>();
         if blocks.len() > BLOCKS {
-            return u128::from(self.hash_long(text, before));
+            return self.hash_long(text, before);
         }
         let words = &*self.0;
+        // From the start to the end, as memory comes fastest; two sums, so that neither is moved out of the other's way.
+        let (mut sum, mut sum_high) = (u128::from(before), 0);
+        for (block, [secret, secret_high]) in blocks.iter().zip(&words.blocks) {
+            let [low, high] = halves(block);
+            sum = product(low, secret).wrapping_add(sum);
+            sum_high = product(high, secret_high).wrapping_add(sum_high);
+        }
         // Without a branch: lines around the length of a block would be guessed wrong every other time.
         let start = text.len().saturating_sub(BLOCK);
         let last = text.get(start..).and_then(|last| Some([*last.first_chunk()?, *last.last_chunk()?]));
         let [low, high] = last.unwrap_or_else(|| short(text));
-        let mut sum = product(low, &words.last).wrapping_add(u128::from(before));
-        sum = sum.wrapping_add(product(high, &words.last_high));
-        for (block, secret) in blocks.iter().zip(&words.blocks) {
-            let ([low, high], [secret, secret_high]) = (halves(block), secret);
-            sum = sum.wrapping_add(product(low, secret)).wrapping_add(product(high, secret_high));
-        }
-        sum
-    }
-
-    /// The sum of one more block, which has words of its own.
-    #[inline(always)]
-    pub(super) fn sum_with(&self, sum: u128, block: &[u8; BLOCK]) -> u128 {
-        let (words, [low, high]) = (&*self.0, halves(block));
-        sum.wrapping_add(product(low, &words.more)).wrapping_add(product(high, &words.more_high))
-    }
-
-    /// The 64 bits of a sum.
-    #[inline(always)]
-    pub(super) fn fold(&self, sum: u128) -> u64 {
-        let (low, high) = divide(sum);
-        let (low, high) = divide(u128::from(low ^ self.0.fold[0]) * u128::from(high ^ self.0.fold[1]));
+        sum = sum.wrapping_add(product(low, &words.last));
+        sum_high = sum_high.wrapping_add(product(high, &words.last_high));
+        let (low, high) = divide(sum.wrapping_add(sum_high));
+        let (low, high) = divide(u128::from(low ^ words.fold[0]) * u128::from(high ^ words.fold[1]));
         low ^ high
     }
 

@@ -6,6 +6,7 @@
 
 mod cache;
 mod hash;
+mod known;
 pub(crate) mod line;
 mod lines;
 pub(crate) mod number;
@@ -14,7 +15,7 @@ mod tail;
 use crate::model::labels::{LabelsBuilder, METRIC_NAME};
 use crate::model::sample::{Exposed, MetricType, NO_TIMESTAMP, Refusal, Samples, Slot};
 use crate::model::scrape::ScrapeError;
-use cache::Family;
+use known::{Family, Position};
 use line::Comment;
 
 pub use cache::Cache;
@@ -151,6 +152,7 @@ impl Progress {
         mut resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
     ) -> Reading {
         self.cut_line(cache, samples_max, &mut resolve);
+        self.samples.finish();
         self.samples.is_as_before = cache.finish(self.reading.failed.is_none());
         std::mem::take(&mut self.reading)
     }
@@ -257,7 +259,6 @@ impl<'t, R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, 't, R> {
     }
 
     /// Reads the lines that are the ones expected, and plain; gives what follows them.
-    #[inline]
     fn expected(&mut self, text: &'t [u8], samples_max: u64) -> &'t [u8] {
         let Progress { samples, reading, family, lines, .. } = &mut *self.state;
         let kept = samples.slots.len();
@@ -265,16 +266,11 @@ impl<'t, R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, 't, R> {
             0 => u64::MAX,
             max => (max + 1).saturating_sub(kept as u64),
         };
-        let mut dropped = 0;
-        let rest = self.cache.follow(text, family, &mut self.family_line, lines_max, lines, |slot, tail| {
-            if slot == Slot::DROPPED {
-                dropped += 1;
-            } else {
-                samples.push(slot, tail.value, tail.timestamp);
-            }
-        });
-        reading.dropped += dropped;
-        reading.samples += dropped + (samples.slots.len() - kept) as u64;
+        let mut at = Position { family: *family, family_line: self.family_line, lines: *lines, dropped: 0 };
+        let rest = self.cache.follow(text, &mut at, lines_max, samples);
+        (*family, *lines, self.family_line) = (at.family, at.lines, at.family_line);
+        reading.dropped += at.dropped;
+        reading.samples += at.dropped + (samples.slots.len() - kept) as u64;
         rest
     }
 

@@ -1,26 +1,18 @@
 //! What stands behind the labels of a plain line: a value, a timestamp or none, and the end of the line.
 //!
-//! Four of five values are what they were in the answer before. So the last value is kept with a hash of its text: where that
-//! is what it was, no number is read. The comments before a family are kept in the same way. Takes the text behind the labels;
-//! what is not plain is left to [`super::line`].
+//! Four of five values are what they were in the answer before. So a value that comes a second time is kept with a hash of its
+//! whole line: where that is what it was, no number is read. The comments before a family are kept in the same way. Takes the
+//! text behind the labels; what is not plain is left to [`super::line`].
 
-use super::hash::{BLOCK, Secret};
+use super::hash::Secret;
 use super::number;
 use crate::model::sample::NO_TIMESTAMP;
-
-/// See the module.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tail {
-    pub(super) value: f64,
-    /// Or [`NO_TIMESTAMP`].
-    pub(super) timestamp: i64,
-}
 
 /// What a line was last, known by a hash.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Last {
-    /// Of the line up to the value, and of the block that ends with the byte behind the value. For a `# TYPE` line of all from
-    /// the `# HELP` before it to its end.
+    /// Of the line up to the byte behind the value, where that is kept. For a `# TYPE` line of all from the `# HELP` before it to
+    /// its end.
     hash: u64,
     /// The value's bits; for a `# TYPE` line how many bytes those are, or 0.
     bits: u64,
@@ -30,40 +22,62 @@ pub(super) struct Last {
 pub(super) const LENGTH_MAX: usize = 31;
 
 impl Last {
-    /// The value behind the `length` bytes of labels that `text` begins with, the byte behind it, and what follows, if all is
-    /// what it was: `sum` is that of the labels, and the value takes `value_length` bytes with what stands around it.
-    #[inline(always)]
-    pub(super) fn value<'t>(
-        &self,
-        sum: u128,
-        text: &'t [u8],
-        length: usize,
-        value_length: usize,
-        secret: &Secret,
-    ) -> Option<(f64, u8, &'t [u8])> {
-        let (held, rest) = text.split_at_checked(length + value_length)?;
-        let block = held.last_chunk::<BLOCK>()?;
-        let is_same = value_length > 0 && secret.fold(secret.sum_with(sum, block)) == self.hash;
-        is_same.then_some((f64::from_bits(self.bits), block[BLOCK - 1], rest))
+    /// The value.
+    #[inline]
+    pub(super) fn value(&self) -> f64 {
+        f64::from_bits(self.bits)
     }
 
-    /// Keeps the value at the end of `text`; false if it cannot be kept.
-    pub(super) fn set_value(
+    /// The hash that the line has while the value is this one.
+    #[inline]
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Takes a value, and says whether it is the one before it.
+    #[inline]
+    pub(super) fn set_value(&mut self, value: f64) -> bool {
+        let bits = value.to_bits();
+        std::mem::replace(&mut self.bits, bits) == bits
+    }
+
+    /// Keeps the hash of the line with its value.
+    pub(super) fn set_hash(&mut self, hash: u64) {
+        self.hash = hash;
+    }
+
+    /// The `# TYPE` line of `length` bytes that `text` begins with, a `# HELP` before it skipped, and what follows, if it is the
+    /// one with this hash. Both are known by one hash where they are what they were.
+    pub(super) fn type_line<'t>(
         &mut self,
-        sum: u128,
-        text: &[u8],
-        value_length: usize,
-        value: f64,
+        text: &'t [u8],
+        length: usize,
+        hash: u64,
+        lines_read: &mut u64,
         secret: &Secret,
-    ) -> bool {
-        let Some(block) = text.last_chunk().filter(|_| value_length <= LENGTH_MAX) else { return false };
-        *self = Self { hash: secret.fold(secret.sum_with(sum, block)), bits: value.to_bits() };
-        true
+    ) -> Option<(&'t [u8], &'t [u8])> {
+        if let Some((line, rest)) = self.help_and_type(text, length, secret) {
+            *lines_read += 1;
+            return Some((line, rest));
+        }
+        let helpless = if text.starts_with(b"# HELP ") { after_line(text) } else { text };
+        let (line, rest) = helpless.split_at_checked(length)?;
+        let rest = end_of_line(rest)?;
+        if secret.hash(line, 0) != hash {
+            return None;
+        }
+        if helpless.len() < text.len() {
+            *lines_read += 1;
+            if let Some(both) = text.get(..text.len() - rest.len()).filter(|both| both.ends_with(b"\n")) {
+                *self = Self { hash: secret.hash(both, 0), bits: both.len() as u64 };
+            }
+        }
+        Some((line, rest))
     }
 
     /// The `# TYPE` line of `length` bytes behind the `# HELP` that `text` begins with, and what follows, if all is what it was.
     #[inline]
-    pub(super) fn help_and_type<'t>(
+    fn help_and_type<'t>(
         &self,
         text: &'t [u8],
         length: usize,
@@ -77,11 +91,13 @@ impl Last {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         Some((line.get(line.len().checked_sub(length)?..)?, rest))
     }
+}
 
-    /// Keeps what help and type `text` is.
-    pub(super) fn set_help_and_type(&mut self, text: &[u8], secret: &Secret) {
-        *self = Self { hash: secret.hash(text, 0), bits: text.len() as u64 };
-    }
+/// What follows the line that `text` begins with.
+#[inline]
+fn after_line(text: &[u8]) -> &[u8] {
+    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    text.get(end + 1..).unwrap_or_default()
 }
 
 /// The value that `text` begins with behind one blank, and how many bytes that takes with one more behind it.
@@ -130,7 +146,7 @@ fn written_timestamp(text: &[u8]) -> Option<(i64, &[u8])> {
 
 /// What follows the end of a line, if `text` begins with that.
 #[inline]
-pub(super) fn end_of_line(text: &[u8]) -> Option<&[u8]> {
+fn end_of_line(text: &[u8]) -> Option<&[u8]> {
     match text {
         [] => Some(text),
         [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] => Some(rest),

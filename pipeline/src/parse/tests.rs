@@ -386,6 +386,31 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Values that stay, change, and come again are read as without any memory, whatever stands behind them.
+    #[test]
+    fn a_kept_value_is_never_taken_for_another(
+        scrapes in prop::collection::vec(prop::collection::vec((0..4_usize, 0..8_usize), 4), 1..24),
+    ) {
+        let series = ["a", "a{x=\"1\"}", "name_of_sixteen_b{label=\"and a value of some length\"}", "dropped"];
+        let values = ["1", "10", "1.0", "NaN"];
+        let ends = ["\n", "\n", "\n", "\r\n", " 1395066363000\n", " 1395066363001\n", " 7\n", " x\n"];
+        let mut cache = Cache::new(Secret::random(), Lines::new(1000));
+        let mut known = Vec::new();
+        for scrape in scrapes {
+            let lines = series.iter().zip(&scrape);
+            // Three of four times the first one, so that values are kept.
+            let text: String =
+                lines.map(|(name, (value, end))| format!("{name} {}{}", values[value / 3], ends[*end])).collect();
+            let (with, reading) = read_text(text.as_bytes(), &mut cache, &mut known);
+            let mut empty = Cache::new(Secret::random(), Lines::new(0));
+            let (without, expected) = read_text(text.as_bytes(), &mut empty, &mut Vec::new());
+            prop_assert_eq!(&with, &without, "{}", text);
+            prop_assert_eq!(&reading, &expected, "{}", text);
+        }
+    }
+}
+
 /// Lines beyond the room for them are decoded each time, and mean the same.
 #[test]
 fn lines_that_find_no_room_are_read_all_the_same() {
