@@ -64,7 +64,7 @@ def table_of_panels():
 
 
 def metrics(panel):
-    names = sorted({term.metric for tree in panel.trees().values() for term in terms(tree)})
+    names = [panel.table] if panel.table else sorted({term.metric for tree in panel.trees().values() for term in terms(tree)})
     return ", ".join(f"`{name}`" for name in names)
 
 

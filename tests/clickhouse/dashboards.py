@@ -18,6 +18,7 @@ sys.path.append(str(TOP / "deploy" / "grafana"))
 
 import generate
 import panels_cluster
+import panels_ended
 from deployed import Deployed
 from generator.expressions import OF_COUNTERS, terms
 from generator.panels import PLUGIN, Table
@@ -45,14 +46,17 @@ def check(suite):
     checks.section("dashboards", check_files, checks, boards)
     checks.section("dashboards", check_names, checks, boards)
     tables.run("tables.sql")
+    tables.run("events.sql")
     began = int(time.time()) // 86400 * 86400 - 43200
     series = panels_cluster.cluster(began, {term.metric for board in boards.values() for term in all_terms(board)} | {
         "kube_pod_owner", "node_uname_info", "node_hwmon_chip_names", "agent_build_info"})
     fill(suite, tables, series, began)
+    panels_ended.fill(tables, began)
     for name, board in boards.items():
         checks.section("dashboards", check_variables, checks, tables, name, board)
         for interval in INTERVALS:
             checks.section("dashboards", check_panels, checks, tables, name, board, series, began, interval)
+            checks.section("dashboards", check_ended, checks, tables, board, began, interval)
     checks.section("dashboards", check_most, checks, tables, boards["workloads"], series, began)
     checks.section("dashboards", check_growth, checks, tables, began)
     tables.run("remove.sql")
@@ -146,7 +150,7 @@ def check_panels(checks, tables, name, board, series, began, interval):
     # Nothing about last values changes with the bucket; and closed rows are made like open ones.
     panels = board.panels() if interval == INTERVALS[0] else [
         panel for row in board.rows if row.open for panel in row.panels if not panel.instant]
-    for panel in panels:
+    for panel in (panel for panel in panels if not panel.table):
         asked = list(panel.groups().items())
         for (by, trees), sql in zip(asked, panel.queries(board.scope())):
             sql = expand(sql, query)
@@ -165,6 +169,14 @@ def check_panels(checks, tables, name, board, series, began, interval):
     checks.none(f"dashboards: {name}, {interval} s: everything that is asked has a value somewhere", silent)
     checks.none(f"dashboards: {name}, {interval} s: only the metrics and days that are asked for are read", careless)
     print(f"--      {name}, {interval} s: the slowest panel took {slowest[0] * 1000:.0f} ms: {slowest[1]}", flush=True)
+
+
+def check_ended(checks, tables, board, began, interval):
+    """Panels that ask for rows of events, and not for samples."""
+    query = Query(began + 300, began + 1499, interval, CHOSEN)
+    for panel in (panel for panel in board.panels() if panel.table):
+        (sql,) = panel.queries(board.scope())
+        panels_ended.check(checks, tables, panel, expand(sql, query), began, query)
 
 
 def check_most(checks, tables, board, series, began):

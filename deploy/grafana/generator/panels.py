@@ -37,6 +37,8 @@ class Panel:
 
     kind = None
     instant = False
+    # The table that is asked, where it is none of samples.
+    table = ""
 
     def trees(self):
         return {legend: parse(text) for legend, text in self.asked.items()}
@@ -190,6 +192,59 @@ class Table(Panel):
 
     def options(self):
         return {"showHeader": True, "cellHeight": "sm"}
+
+
+@dataclass
+class EndedLines(Lines):
+    """How often pods and containers ended, over time. `only` is a condition on `terminations AS s`."""
+
+    asked: dict = field(default_factory=dict)
+    legend: str = "{reason}"
+    only: str = ""
+
+    table = "terminations"
+
+    def queries(self, scope):
+        sql = queries.ended_lines(self.legend, self.only, scope)
+        return [queries.largest(sql, self.most) if self.most else sql]
+
+    def defaults(self):
+        found = super().defaults()
+        # Each bucket by itself: most of them have nothing.
+        bars = {"drawStyle": "bars", "fillOpacity": 80, "spanNulls": False, "stacking": {"group": "A", "mode": "normal"}}
+        return found | {"custom": found["custom"] | bars}
+
+    def options(self):
+        return super().options() | {"legend": {"calcs": ["sum"], "displayMode": "table", "placement": "bottom", "showLegend": True}}
+
+
+@dataclass
+class EndedNumber(Number):
+    """How often, in all the time shown."""
+
+    asked: dict = field(default_factory=dict)
+    only: str = ""
+
+    table = "terminations"
+
+    def queries(self, scope):
+        return [queries.ended_number(self.only, scope)]
+
+
+@dataclass
+class EndedTable(Table):
+    """How often by some columns; with `last`, so many of the last ones, a row each."""
+
+    asked: dict = field(default_factory=dict)
+    only: str = ""
+    last: int = 0
+
+    table = "terminations"
+
+    def queries(self, scope):
+        if self.last:
+            return [queries.ended_last(self.by, self.only, scope, self.last)]
+        return [queries.ended_table(self.by, self.only, scope)]
 
 
 @dataclass

@@ -4,6 +4,8 @@ Every query has the same shape. `chosen` are the series that it is about: by met
 all terms of a metric have some. Their samples come from one of two views of tables.sql, which read the metrics and days asked for and
 nothing else, whole minutes once a bucket is two minutes or longer: `growth_between` where a term is of a counter, and `values_between`
 otherwise. Then each series is made one row of its bucket, and only then are series put together.
+
+What ended is no metric but rows of `terminations` (events.sql): those queries begin with `ended`.
 """
 
 from .expressions import OF_COUNTERS, Binary, Number, Term, terms
@@ -64,6 +66,47 @@ def table(asked, by, scope, keep=None):
     first = next(iter(asked))
     where = f"WHERE `{keep[0]}` {keep[1]} {keep[2]}\n" if keep else ""
     return f"SELECT {columns}\nFROM\n(\n{indented(inner)}\n)\n{where}ORDER BY `{first}` DESC, {', '.join(by)}\nLIMIT 1000"
+
+
+def ended_lines(legend, only, scope):
+    """A query of lines over time of what ended, by what the legend names."""
+    return (f"SELECT $__timeInterval(timestamp) AS time, CAST({legend_of(legend)}, 'String') AS series, toFloat64(sum(times)) AS value\n"
+            f"FROM\n(\n{indented(ended(only, scope))}\n)\nGROUP BY time, series\nORDER BY time, series")
+
+
+def ended_number(only, scope):
+    """A query of how often something ended."""
+    return f"SELECT toFloat64(sum(times)) AS value\nFROM\n(\n{indented(ended(only, scope))}\n)"
+
+
+def ended_table(by, only, scope):
+    """A query of how often something ended, by these columns; the most frequent first."""
+    columns = ", ".join(by)
+    codes = "arrayStringConcat(arrayMap(code -> toString(code), arraySort(groupUniqArrayIf(exit_code, source = 'pod'))), ', ')"
+    return (f"SELECT {columns}, sum(times) AS `Times`, uniqExact(name) AS `Pods`, {codes} AS `Exit codes`, max(timestamp) AS `Last`\n"
+            f"FROM\n(\n{indented(ended(only, scope))}\n)\nGROUP BY {columns}\nORDER BY `Times` DESC, {columns}\nLIMIT 1000")
+
+
+def ended_last(columns, only, scope, most):
+    """A query of what ended last, the newest first."""
+    shown = ", ".join(f"s.{column} AS {column}" for column in columns)
+    # An event has no exit code.
+    return (f"SELECT s.timestamp AS `Time`, {shown}, if(s.source = 'pod', toString(s.exit_code), '') AS `Exit code`, s.message AS `Message`\n"
+            f"FROM terminations AS s\nWHERE {' AND '.join(happened(only, scope))}\n"
+            f"ORDER BY s.timestamp DESC, s.uid, s.count DESC\nLIMIT {most}")
+
+
+def ended(only, scope):
+    """Rows of `terminations` with how many `times` each stands for: an event that repeats is a row again with its count then, each
+    end of a container is one."""
+    return (f"SELECT s.*, if(s.source = 'pod' OR row_number() OVER seen = 1, 1, s.count - lagInFrame(s.count) OVER seen) AS times\n"
+            f"FROM terminations AS s\nWHERE {' AND '.join(happened(only, scope))}\n"
+            f"WINDOW seen AS (PARTITION BY s.cluster_id, s.uid ORDER BY s.count ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)")
+
+
+def happened(only, scope):
+    """The conditions on `terminations AS s`; the dashboard's variables are of columns that it has as well."""
+    return ["s.timestamp >= $__fromTime", "s.timestamp <= $__toTime", *scope, *([only] if only else [])]
 
 
 def values_of(label, metrics, scope):
