@@ -1,8 +1,9 @@
 -- Reads objects that the queue has not read: those that check.sql calls lost, or a bucket's past that a queue was told to begin
 -- behind. The parameters are those of tables.sql, and METRICS_OBJECTS, which objects below METRICS_URL. Samples that are there
--- already are merged away, so that too many do no harm.
+-- already are merged away, so that too many do no harm but to the minutes: check.sql then says what came twice, and minutes.sql sets
+-- its minutes right.
 --
---   METRICS_OBJECTS='17953[0-4]*/*.parquet' ... envsubst < deploy/clickhouse/backfill.sql | clickhouse-client --multiquery
+--   METRICS_OBJECTS='17953{0..4}*/*.parquet' ... envsubst < deploy/clickhouse/backfill.sql | clickhouse-client --multiquery
 
 INSERT INTO ${METRICS_DATABASE}.landing
     (timestamp, metric, type, cluster_id, job, instance, namespace, pod, container, node, uid, value, object, labels)

@@ -12,8 +12,8 @@ WHERE lost_object GLOBAL NOT IN (SELECT object FROM ${METRICS_DATABASE}.landing)
                                                             AND toUnixTimestamp(now() - INTERVAL ${METRICS_PATIENCE})
 ORDER BY lost_object;
 
--- Objects whose samples came once before, with another object.
-SELECT object AS repeated_object, count() AS repeated_samples
+-- Objects whose samples came once before, with another object, and of what time they are: minutes.sql sets its minutes right.
+SELECT object AS repeated_object, count() AS repeated_samples, min(timestamp) AS first, max(timestamp) AS last
 FROM ${METRICS_DATABASE}.landing
 WHERE (metric, series_id, timestamp) GLOBAL IN
 (

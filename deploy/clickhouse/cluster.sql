@@ -99,7 +99,10 @@ CREATE TABLE IF NOT EXISTS ${METRICS_DATABASE}.series ON CLUSTER '${METRICS_CLUS
 ENGINE = Distributed('${METRICS_CLUSTER}', '${METRICS_DATABASE}', series_local, series_id)
 SETTINGS fsync_after_insert = 1, fsync_directories = 1;
 
--- Every minute of every series, in whatever order its samples came.
+-- Every minute of every series, in whatever order its samples came. It is made of rows as they land. What lands a second time with another
+-- object (after a backfill of what was read, or an exporter's own timestamps after a restart of the agent) counts twice in `samples`
+-- and `sum`, and so weighs double in an average; the other columns are right all the same, and so are the table of samples, the hours
+-- and `growth`. minutes.sql sets it right.
 CREATE TABLE IF NOT EXISTS ${METRICS_DATABASE}.samples_1m_local ON CLUSTER '${METRICS_CLUSTER}'
 (
     `metric` LowCardinality(String),
@@ -185,7 +188,7 @@ FROM ${METRICS_DATABASE}.landing_local
 WHERE isFinite(value)
 GROUP BY metric, series_id, minute;
 
--- The minutes as numbers.
+-- The minutes as numbers. `samples` and `avg` are those of what landed: see samples_1m.
 CREATE OR REPLACE VIEW ${METRICS_DATABASE}.minutes ON CLUSTER '${METRICS_CLUSTER}' AS
 SELECT
     metric, series_id, minute,
@@ -312,16 +315,29 @@ FROM ${METRICS_DATABASE}.series FINAL
 WHERE metric = 'kube_pod_owner'
 GROUP BY cluster_id, namespace, pod;
 
--- `metrics` in the shape of the rows that Vector's objects gave: `collector` and `host` are the job and the node.
+-- `metrics` in the shape of the rows that Vector's objects gave, by the rules of `encoding: vector_json`: `collector` is the job, `host` the
+-- node and `ts` the second, where there are such. Vector set these tags whatever the exporter had said; a label of such a name becomes
+-- `exported_..`, so that rows which differ in nothing else stay apart.
 CREATE OR REPLACE VIEW ${METRICS_DATABASE}.vector_rows ON CLUSTER '${METRICS_CLUSTER}' AS
 SELECT
-    metric AS name,
-    mapSort(mapUpdate(labels, map('collector', labels['job'], 'host', labels['node']))) AS tags,
-    timestamp,
-    'absolute' AS kind,
-    if(type = 'unknown', 'gauge', CAST(type, 'String')) AS type,
-    value
-FROM ${METRICS_DATABASE}.metrics;
+    name,
+    mapSort(mapConcat(own, mapFromArrays(
+        arrayMap(label -> if(mapContains(own, label), arrayFirst(free -> NOT mapContains(labels, free), [
+            concat('exported_', label), concat('exported_exported_', label), concat('exported_exported_exported_', label)
+        ]), label), mapKeys(labels)),
+        mapValues(labels)
+    ))) AS tags,
+    timestamp, kind, type, value
+FROM
+(
+    SELECT
+        metric AS name, labels, timestamp, 'absolute' AS kind, value,
+        mapFilter((tag, text) -> text != '', map(
+            'collector', labels['job'], 'host', labels['node'], 'ts', toString(toUnixTimestamp(timestamp))
+        )) AS own,
+        if(type IN ('unknown', 'info', 'stateset'), 'gauge', CAST(type, 'String')) AS type
+    FROM ${METRICS_DATABASE}.metrics
+);
 
 -- The columns of an object, which `agent schema` prints.
 CREATE TABLE IF NOT EXISTS ${METRICS_DATABASE}.object_columns ON CLUSTER '${METRICS_CLUSTER}'

@@ -10,13 +10,20 @@ import time
 import judge
 import pyarrow as pa
 import pyarrow.parquet as pq
+from exporters import genuine
 from processes import Failure, wait_for
 from s3_server import BUCKET, PREFIX
+from vector_json import OWN
 from writer import Writer
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent.parent / "deploy" / "clickhouse"
 DATABASE = "metrics"
 SUFFIX = "deployed"
+
+
+def statements(text):
+    """The statements of a file, without its comments."""
+    return [one for one in re.sub("^ *--.*$", "", text, flags=re.MULTILINE).split(";") if one.strip()]
 
 
 class Deployed:
@@ -34,8 +41,7 @@ class Deployed:
 
     def run(self, name, **more):
         """Runs a file as `envsubst` and `clickhouse-client --multiquery` do, with more parameters: the rows of each statement."""
-        statements = re.sub("^ *--.*$", "", self.text(name, **more), flags=re.MULTILINE).split(";")
-        return [self._engine.query(statement) for statement in statements if statement.strip()]
+        return [self._engine.query(statement) for statement in statements(self.text(name, **more))]
 
     def text(self, name, **more):
         """A file as `envsubst` gives it."""
@@ -121,6 +127,10 @@ def check_samples(checks, tables, bucket):
     checks.equal("deployed: rows in Vector's shape name collector and host",
                  tables.query("SELECT DISTINCT tags['collector'] AS collector, tags['host'] AS host, kind FROM vector_rows"),
                  [{"collector": "judged", "host": "deployed", "kind": "absolute"}])
+    rows = tables.query(f"SELECT DISTINCT {OWN} AS own FROM vector_rows WHERE name = 'judged_labels' ORDER BY toString(own)")
+    checks.equal("deployed: labels that these tags would hide are there under another name", [row["own"] for row in rows], genuine("deployed"))
+    wrong = tables.number("(SELECT countIf(tags['ts'] != toString(toUnixTimestamp(timestamp))) FROM vector_rows)")
+    checks.equal("deployed: the tag ts is the second of the row", wrong, 0)
 
 
 def check_rollups(checks, tables, bucket):
@@ -148,16 +158,20 @@ def check_rollups(checks, tables, bucket):
 
 
 def check_cut_over(checks, tables):
-    """Old rows until a moment, the agent's from then on."""
+    """Old rows until a moment, the agent's from then on, until the next moment."""
     tables.query("CREATE TABLE old_rows ENGINE = MergeTree ORDER BY timestamp AS SELECT name, tags, toDateTime64(timestamp, 9, 'UTC') AS timestamp, "
                  "kind, type, -1. AS value FROM vector_rows")
-    cut = tables.query("SELECT toStartOfSecond(quantileExact(0.5)(timestamp)) AS cut FROM samples")[0]["cut"]
-    tables.run("cut_over.sql", METRICS_OLD_ROWS=f"{DATABASE}.old_rows", METRICS_CUT=cut)
-    at = f"timestamp < '{cut}'"
-    found = tables.query(f"SELECT {at} AS old, value = -1 AS of_vector, count() AS rows FROM rows_across GROUP BY ALL ORDER BY ALL")
-    expected = tables.query(f"SELECT {at} AS old, {at} AS of_vector, count() AS rows FROM metrics GROUP BY ALL ORDER BY ALL")
-    checks.that("deployed: there are rows on both sides of the cut", len(expected) == 2, expected)
-    checks.equal("deployed: across the cut every row is there once, of the old table or of the new", found, expected)
+    moments = tables.query("SELECT arrayMap(time -> toString(toStartOfSecond(time)), quantilesExact(0.25, 0.5, 0.75)(timestamp)) AS cuts "
+                           "FROM samples")[0]["cuts"]
+    checks.equal("deployed: there are three moments", len(set(moments)), 3)
+    for number in range(1, 4):
+        cuts = moments[:number]
+        tables.run("cut_over.sql", METRICS_OLD_ROWS=f"{DATABASE}.old_rows", METRICS_CUT=", ".join(cuts))
+        part = " + ".join(f"(timestamp >= '{cut}')" for cut in cuts)
+        found = tables.query(f"SELECT {part} AS part, value = -1 AS of_vector, count() AS rows FROM rows_across GROUP BY ALL ORDER BY ALL")
+        expected = tables.query(f"SELECT {part} AS part, part % 2 = 0 AS of_vector, count() AS rows FROM metrics GROUP BY ALL ORDER BY ALL")
+        checks.equal(f"deployed: there are rows between all cuts, {number}", len(expected), number + 1)
+        checks.equal(f"deployed: across each cut every row is there once, of the old table or of the new, {number}", found, expected)
     tables.query("DROP VIEW rows_across")
     tables.query("DROP TABLE old_rows SYNC")
 
@@ -199,6 +213,33 @@ def check_trouble(checks, s3, tables, bucket, prefix):
                  (missing - {judge.name_of(row["lost_object"]) for row in lost}, {row["repeated_object"] for row in repeated}),
                  ({hidden}, {hidden, source}))
     checks.equal("deployed: which adds no sample", tables.number("(SELECT count() FROM samples FINAL)"), len(bucket.samples))
+    check_minutes(checks, tables)
+
+
+def check_minutes(checks, tables):
+    """Of samples that landed twice: what of a minute is right all the same, what is not, and that it can be set right."""
+    right, counted = "min, max, first, last", "samples, round(avg, 6) AS avg"
+    truth = "SELECT metric, series_id, toStartOfMinute(timestamp, 'UTC') AS minute, min(value) AS min, max(value) AS max, " \
+            "argMin(value, timestamp) AS first, argMax(value, timestamp) AS last, count() AS samples, avg(value) AS avg " \
+            "FROM samples FINAL WHERE isFinite(value) GROUP BY metric, series_id, minute"
+    asked = lambda columns, source: tables.query(f"SELECT metric, series_id, minute, {columns} FROM {source} ORDER BY ALL")
+    same = lambda columns: asked(columns, "minutes") == asked(columns, f"({truth})")
+    landed = tables.number("(SELECT countIf(isFinite(value)) FROM landing)")
+    checks.equal("deployed: a sample that landed twice counts twice in its minute", tables.number("(SELECT sum(samples) FROM minutes)"), landed)
+    checks.that("deployed: the lowest, highest, first and last of the minute are right", same(right), "they are not")
+    checks.that("deployed: their number and average are not", not same(counted), "they are")
+    times = tables.query("SELECT toString(toStartOfHour(min(timestamp))) AS begin, toString(toDateTime(max(timestamp)) + 60) AS end FROM samples")[0]
+    for turn in ("", ", and again"):
+        rows = tables.number("(SELECT count() FROM samples_1m)")
+        tables.run("minutes.sql", METRICS_FROM=times["begin"][:19], METRICS_TO=times["end"])
+        checks.that(f"deployed: minutes.sql sets them right{turn}", same(f"{right}, {counted}"), "it does not")
+    checks.equal("deployed: and then finds nothing more to do", tables.number("(SELECT count() FROM samples_1m)"), rows)
+    # The same repetition again, and so the same correction.
+    for turn in range(3):
+        tables.query(f"INSERT INTO landing (timestamp, metric, type, value, object) VALUES ('{times['begin']}', 'repeated', 'gauge', 7, '0/turn-{turn}')")
+        tables.run("minutes.sql", METRICS_FROM=times["begin"][:19], METRICS_TO=times["end"])
+        found = tables.number("(SELECT samples FROM minutes WHERE metric = 'repeated')")
+        checks.equal(f"deployed: a sample that landed {turn + 1} times is set right", found, 1)
 
 
 def check_promotion(checks, s3, tables, bucket, prefix):

@@ -6,14 +6,18 @@ import time
 
 # Series of one answer, besides those that the agent adds.
 SERIES = 25
+# Values of a label `collector` that is the exporter's own.
+GENUINE = ("one", "other")
 
 
 class Exporter:
-    """One target. `answers` holds the moment at which each answer was complete: answer 1 first."""
+    """One target. `answers` holds the moment at which each answer was complete: answer 1 first; `paths`, what was asked for."""
 
-    def __init__(self):
+    def __init__(self, text=None):
+        """`text(number)` is the text of an answer."""
         exporter = self
-        self.answers = []
+        self.answers, self.paths = [], []
+        self._text = text or exposition
         self.closed = False
         self._lock = threading.Lock()
 
@@ -48,7 +52,8 @@ class Exporter:
                     return
                 # Counted before it is sent: what cannot be sent whole may arrive whole.
                 self.answers.append(time.time())
-                send(request, 200, exposition(len(self.answers)))
+                self.paths.append(request.path)
+                send(request, 200, self._text(len(self.answers)))
                 self.answers[-1] = time.time()
             except OSError:
                 request.close_connection = True
@@ -64,6 +69,11 @@ class Exporter:
         self._server.server_close()
 
 
+def genuine(host):
+    """What becomes of such labels in Vector's shape: the tags are the job and the node, and rows stay apart."""
+    return [{"collector": "judged", "exported_collector": own, "exported_host": "genuine", "exported_ts": "genuine", "host": host} for own in GENUINE]
+
+
 def send(request, status, body):
     """A whole answer."""
     request.send_response(status)
@@ -75,11 +85,13 @@ def send(request, status, body):
 
 
 def exposition(number):
-    """The text of answer `number`: a counter of answers, and gauges that say the same; a histogram and a summary that grow."""
+    """The text of answer `number`: a counter of answers, and gauges that say the same; a histogram and a summary that grow; labels that
+    Vector's configuration overwrote."""
     lines = ["# TYPE suite_answers_total counter", f"suite_answers_total {number}", "# TYPE suite_answer gauge"]
     lines += [f'suite_answer{{series="{index:02}",text="größe \\" {index}"}} {number}' for index in range(SERIES - 1)]
     lines += ["# TYPE judged_seconds histogram", f'judged_seconds_bucket{{le="0.1"}} {number}', f'judged_seconds_bucket{{le="2.5"}} '
               f"{number + 2}", f'judged_seconds_bucket{{le="+Inf"}} {number + 3}', f"judged_seconds_sum {number / 4}",
               f"judged_seconds_count {number + 3}", "# TYPE judged_rpc summary", f'judged_rpc{{quantile="0.5"}} {number / 8}',
-              'judged_rpc{quantile="0.99"} NaN', f"judged_rpc_sum {number}", f"judged_rpc_count {number}"]
+              'judged_rpc{quantile="0.99"} NaN', f"judged_rpc_sum {number}", f"judged_rpc_count {number}", "# TYPE judged_labels gauge"]
+    lines += [f'judged_labels{{collector="{own}",host="genuine",ts="genuine"}} {number}' for own in GENUINE]
     return ("\n".join(lines) + "\n").encode()

@@ -9,6 +9,7 @@ import re
 import time
 
 import judge
+from exporters import genuine
 from processes import wait_for
 from s3_server import BUCKET, PREFIX
 from tables import PLAIN, Tables
@@ -22,6 +23,9 @@ COLUMNS = """`name` LowCardinality(String), `tags` Map(LowCardinality(String), S
     `aggregated_histogram` Tuple(buckets Array(Tuple(upper_limit Float64, count UInt64)), count UInt64, sum Nullable(Float64)),
     `aggregated_summary` Tuple(quantiles Array(Tuple(quantile Float64, value Nullable(Float64))), count UInt64,
         sum Nullable(Float64))"""
+
+# Tags that Vector's configuration set, and what was the exporter's own of them, but for the second of the row.
+OWN = "mapFilter((tag, text) -> match(tag, '(collector|host|_ts)$'), tags)"
 
 # As Vector 0.58 wrote it of an exporter made for the purpose.
 VECTORS = r"""[{"name":"probe_requests_total","tags":{"method":"GET","path":"/a\"b\\c\nd","ts":"1795303367"},"timestamp":"2026-11-21T23:22:47.401428458Z","kind":"absolute","counter":{"value":1234567.0}},{"name":"probe_temperature_celsius","tags":{"room":"plain","ts":"1795303367"},"timestamp":"2026-11-21T23:22:47.401428458Z","kind":"absolute","gauge":{"value":21.5}},{"name":"probe_latency_seconds","tags":{"route":"/x","ts":"1795303367"},"timestamp":"2026-11-21T23:22:47.401428458Z","kind":"absolute","aggregated_histogram":{"buckets":[{"upper_limit":0.1,"count":10},{"upper_limit":1.0,"count":5}],"count":17,"sum":8.25}},{"name":"probe_rpc_seconds","tags":{"service":"s","ts":"1795303367"},"timestamp":"2026-11-21T23:22:47.401428458Z","kind":"absolute","aggregated_summary":{"quantiles":[{"quantile":0.5,"value":0.05},{"quantile":0.99,"value":null}],"count":2693,"sum":17560.473}}]"""
@@ -167,6 +171,8 @@ def check_rows(checks, tables, objects, who, last):
     asked = tables.query("SELECT DISTINCT tags['collector'] AS collector, tags['host'] AS host, kind FROM rows "
                          "WHERE name NOT LIKE 'probe_%'")
     checks.equal(f"{who}: collector and host are there", asked, [{"collector": "judged", "host": who, "kind": "absolute"}])
+    checks.equal(f"{who}: labels that Vector's tags have hidden are there under another name", [
+        row["own"] for row in tables.query(f"SELECT DISTINCT {OWN} AS own FROM rows WHERE name = 'judged_labels' ORDER BY toString(own)")], genuine(who))
     late = tables.number_of("abs(toInt64(tags['ts']) - toUnixTimestamp(timestamp)) > 1")
     checks.equal(f"{who}: the tag ts is the second of the row", late, 0)
     wrong = tables.number_of("name = 'judged_seconds' AND aggregated_histogram.count != arraySum(b -> b.2, "
