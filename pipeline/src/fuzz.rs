@@ -13,6 +13,7 @@ pub use crate::discovery::fuzz::{lists, watch};
 use crate::encode::{self, Compression, Encoder, Numbers};
 pub use crate::host::fuzz::host;
 pub use crate::journal::fuzz::journal;
+pub use crate::kube_events::fuzz::kube_events;
 use crate::metrics::{Metrics, reason};
 use crate::model::batch::Batch;
 use crate::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
@@ -281,6 +282,11 @@ mod tests {
     #[test]
     fn objects_of_vector_of_the_corpus() {
         replay("vector", super::vector);
+    }
+
+    #[test]
+    fn kubernetes_events_of_the_corpus() {
+        replay("kube_events", super::kube_events);
     }
 
     #[test]

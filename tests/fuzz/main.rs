@@ -21,11 +21,12 @@ mod targets {
     static CHOSEN: OnceLock<Target> = OnceLock::new();
 
     /// Every target by its name, which is that of its corpus too.
-    const TARGETS: [(&str, Target); 13] = [
+    const TARGETS: [(&str, Target); 14] = [
         ("exposition", pipeline::fuzz::exposition),
         ("relabel", pipeline::fuzz::relabel),
         ("lists", pipeline::fuzz::lists),
         ("watch", pipeline::fuzz::watch),
+        ("kube_events", pipeline::fuzz::kube_events),
         ("host", pipeline::fuzz::host),
         ("journal", pipeline::fuzz::journal),
         ("selector", pipeline::fuzz::selector),

@@ -31,6 +31,7 @@ TARGETS = {
     "relabel": 1024,
     "lists": 4096,
     "watch": 8192,
+    "kube_events": 8192,
     "host": 4096,
     "journal": 4096,
     "selector": 512,

@@ -32,12 +32,13 @@ pub(super) struct Limits {
     pub(super) behind: i64,
 }
 
-/// When things are looked at, milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Now {
-    pub(super) time: i64,
-    /// What is older was counted by somebody else, as far as it is not known here.
-    pub(super) counted_since: Option<i64>,
+/// Our turn among several agents that take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// When it began, milliseconds since the Unix epoch: what is older is counted by somebody else.
+    pub(super) since: i64,
+    /// Whether an earlier process of this agent began it, so that what that one left is of this turn.
+    pub(super) resumes: bool,
 }
 
 /// One thing that was seen.
@@ -49,8 +50,18 @@ struct Seen {
     durable: u64,
     /// When it was seen last, milliseconds since the Unix epoch.
     time: i64,
+    /// In which turn of this process, from 1; 0 for what an earlier one left.
+    turn: u32,
     /// It is gone and will not come again.
     is_gone: bool,
+}
+
+/// By how much the count of a thing is more than before.
+#[derive(Clone, Copy, Debug)]
+struct Grown {
+    by: u64,
+    /// Whether it was seen in this turn before.
+    in_turn: bool,
 }
 
 /// Rows that become one object.
@@ -64,6 +75,10 @@ pub(super) struct Sealed {
 #[derive(Debug)]
 pub(super) struct Account {
     limits: Limits,
+    /// `None` for a single agent.
+    turn: Option<Turn>,
+    /// How many turns there were.
+    turns: u32,
     seen: HashMap<u128, Seen>,
     /// Of what is durable.
     counters: Counters,
@@ -84,7 +99,8 @@ impl Account {
         metrics: Metrics,
     ) -> Self {
         let (seen, counters, added, rows) = Default::default();
-        let mut account = Self { limits, seen, counters, exposed, added, rows, metrics };
+        let (turn, turns) = (None, 0);
+        let mut account = Self { limits, turn, turns, seen, counters, exposed, added, rows, metrics };
         for block in left {
             for (id, count) in &block.seen {
                 let seen = account.seen.entry(*id).or_default();
@@ -95,23 +111,33 @@ impl Account {
         account
     }
 
+    /// Takes note that from now on it is our turn: the same one as before, or another.
+    pub(super) fn begin(&mut self, turn: Option<Turn>) {
+        let since = |turn: Option<Turn>| turn.map(|turn| turn.since);
+        if since(turn) != since(self.turn) {
+            (self.turn, self.turns) = (turn, self.turns.saturating_add(1));
+        }
+    }
+
     /// Takes a Kubernetes event that came, changed, or stood in a list.
-    pub(super) fn take(&mut self, found: KubeEvent, now: Now) {
-        let Some(added) = self.see(id(&found.meta.uid), found.count, now.time) else { return };
-        if !self.is_near(found.time, now.time) {
+    pub(super) fn take(&mut self, found: KubeEvent, now: i64) {
+        let Some(grown) = self.see(id(&found.meta.uid), found.count, now) else { return };
+        if !self.is_near(found.time, now) {
             return;
         }
-        let KubeEvent { meta, time, count, severity, reason, regarding, component, node, note } = found;
-        if now.counted_since.is_none_or(|since| time >= since) {
+        let added = self.counted(&found, grown);
+        let KubeEvent { meta, time, count, severity, reason, regarding, component, node, note, .. } = found;
+        if added > 0 {
             let severity = if matches!(&*severity, "Normal" | "Warning") { &*severity } else { "other" };
             let namespace = regarding.namespace.clone();
             let series: Series =
                 [reason.clone(), severity.into(), regarding.kind.clone(), namespace, component.clone()];
             let (series, is_beyond) = within(&self.counters, &self.added, series, self.limits.series);
             self.metrics.beyond_series.inc_by(u64::from(is_beyond));
-            *self.added.entry(series).or_default() += added;
+            let sum = self.added.entry(series).or_default();
+            *sum = sum.saturating_add(added);
         }
-        let container = regarding.container().into();
+        let container = regarding.container();
         self.rows.push(Row {
             time,
             source: "event",
@@ -131,11 +157,22 @@ impl Account {
         });
     }
 
+    /// How much of it is for us to count. Of what was seen by somebody else before our turn nobody knows how often it happened
+    /// since: once, by the time that it says. So nothing is counted twice, and repeats of a few seconds perhaps not.
+    fn counted(&self, found: &KubeEvent, grown: Grown) -> u64 {
+        match self.turn {
+            None => grown.by,
+            Some(turn) if found.time < turn.since => 0,
+            Some(turn) if found.began >= turn.since || grown.in_turn => grown.by,
+            Some(_) => 1,
+        }
+    }
+
     /// Takes the ends of containers that a pod's status tells.
-    pub(super) fn take_ends(&mut self, pod: &Pod, now: Now) {
+    pub(super) fn take_ends(&mut self, pod: &Pod, now: i64) {
         for end in &pod.ends {
             let uid = format!("{}/{}", pod.meta.uid, end.container);
-            if self.see(id(&uid), end.run, now.time).is_none() || !self.is_near(end.time, now.time) {
+            if self.see(id(&uid), end.run, now).is_none() || !self.is_near(end.time, now) {
                 continue;
             }
             self.rows.push(Row {
@@ -179,16 +216,17 @@ impl Account {
         }
     }
 
-    /// By how much a thing's count is more than before; `None` where it is not.
-    fn see(&mut self, id: u128, count: u64, now: i64) -> Option<u64> {
+    /// `None` where the count of a thing is not more than before.
+    fn see(&mut self, id: u128, count: u64, now: i64) -> Option<Grown> {
         if self.seen.len() >= self.limits.remembered && !self.seen.contains_key(&id) {
             self.forget_oldest(now);
         }
+        let resumes = self.turn.is_some_and(|turn| turn.resumes);
         let seen = self.seen.entry(id).or_default();
-        seen.time = now;
-        let added = count.saturating_sub(seen.count);
-        seen.count = seen.count.max(count);
-        (added > 0).then_some(added)
+        let (by, is_known) = (count.saturating_sub(seen.count), seen.count > 0);
+        let in_turn = is_known && (seen.turn == self.turns || seen.turn == 0 && resumes);
+        *seen = Seen { count: seen.count.max(count), time: now, turn: self.turns, ..*seen };
+        (by > 0).then_some(Grown { by, in_turn })
     }
 
     /// Makes room: what was not seen for long goes, and where that is not enough, the oldest of the rest.
@@ -260,7 +298,8 @@ impl Account {
             }
         }
         for (series, added) in &block.counted {
-            *self.counters.entry(series.clone()).or_default() += added;
+            let value = self.counters.entry(series.clone()).or_default();
+            *value = value.saturating_add(*added);
         }
         self.exposed.set(&self.counters);
         self.metrics.remembered.set(i64::try_from(self.seen.len()).unwrap_or(i64::MAX));

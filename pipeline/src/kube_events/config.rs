@@ -14,6 +14,8 @@ use crate::relabel::scalar;
 pub struct Config {
     /// Whether they are watched at all.
     pub enabled: bool,
+    /// Whether nothing else is done: no job is scraped, and no host is read.
+    pub only: bool,
     /// A kubeconfig file, used by its current context; without it the cluster that this process runs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubeconfig_file: Option<PathBuf>,
@@ -42,6 +44,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             enabled: false,
+            only: false,
             kubeconfig_file: None,
             namespaces: Namespaces::default(),
             max_object_age: Duration(std::time::Duration::from_secs(15)),

@@ -24,11 +24,13 @@
 //! An object that the spool drops (full, refused) has come and is counted there as dropped, like those of metrics. Of several
 //! agents only the holder of the Lease, or the shard 0, watches. A new holder does not know what the one before has
 //! shipped: it ships again what the API server still has, which the table absorbs by `(uid, count)`, and counts only what happened
-//! since its turn began.
+//! since its turn began. Of what repeats across that moment it counts the last time, and every one that it sees from then on.
 
 mod account;
 mod config;
 mod counters;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keep;
 mod metrics;
 mod object;

@@ -18,7 +18,9 @@ const NAME_BYTES_MAX: usize = 253;
 #[serde(from = "Whole")]
 pub(crate) struct KubeEvent {
     pub(super) meta: Meta,
-    /// When it was seen last, milliseconds since the Unix epoch.
+    /// When it was seen first, milliseconds since the Unix epoch.
+    pub(super) began: i64,
+    /// When it was seen last, the same.
     pub(super) time: i64,
     /// How often it was seen until then.
     pub(super) count: u64,
@@ -52,9 +54,9 @@ pub(super) struct Regarding {
 
 impl Regarding {
     /// The container, from a path such as `spec.containers{name}`.
-    pub(super) fn container(&self) -> &str {
+    pub(super) fn container(&self) -> Box<str> {
         let inside = self.field_path.split_once('{').and_then(|(_, rest)| rest.strip_suffix('}'));
-        inside.unwrap_or_default()
+        cut(inside.unwrap_or_default(), NAME_BYTES_MAX)
     }
 }
 
@@ -133,6 +135,8 @@ impl From<Whole> for KubeEvent {
             &metadata.creation_timestamp,
         ];
         let time = times.into_iter().find_map(millis).unwrap_or_default();
+        let times = [&whole.event_time, &whole.deprecated_first_timestamp, &metadata.creation_timestamp];
+        let began = times.into_iter().find_map(|time| millis(time)).unwrap_or(time).min(time);
         let component = first([whole.reporting_controller, source.component]);
         // Kubelets name their node.
         let at_kubelet = if &*component == "kubelet" { whole.reporting_instance } else { Box::default() };
@@ -144,6 +148,7 @@ impl From<Whole> for KubeEvent {
             *text = cut(&std::mem::take(text), NAME_BYTES_MAX);
         }
         Self {
+            began,
             time,
             count: u64::try_from(repeated).unwrap_or_default().max(1),
             severity: cut(&whole.severity, NAME_BYTES_MAX),
@@ -153,9 +158,9 @@ impl From<Whole> for KubeEvent {
             note: cut(&whole.note, NOTE_BYTES_MAX),
             regarding,
             meta: Meta {
-                namespace: metadata.namespace,
-                name: metadata.name,
-                uid: metadata.uid,
+                namespace: cut(&metadata.namespace, NAME_BYTES_MAX),
+                name: cut(&metadata.name, NAME_BYTES_MAX),
+                uid: cut(&metadata.uid, NAME_BYTES_MAX),
                 ..Meta::default()
             },
         }
@@ -207,27 +212,33 @@ mod tests {
             "deprecatedSource": {"component": "kubelet", "host": "n1"}, "deprecatedCount": 7,
             "deprecatedFirstTimestamp": "2026-11-22T10:00:00Z", "deprecatedLastTimestamp": "2026-11-22T10:05:00Z",
         }));
-        assert_eq!((old.count, old.time), (7, 1_795_341_900_000));
-        assert_eq!((&*old.component, &*old.node, old.regarding.container()), ("kubelet", "n1", "c"));
+        assert_eq!((old.count, old.began, old.time), (7, 1_795_341_600_000, 1_795_341_900_000));
+        assert_eq!((&*old.component, &*old.node, &*old.regarding.container()), ("kubelet", "n1", "c"));
         let new = read(json!({
             "metadata": {"name": "n.1", "namespace": "default", "uid": "u", "creationTimestamp": "2026-11-22T10:00:00Z"},
             "eventTime": "2026-11-22T10:00:00.250000Z", "reportingController": "default-scheduler",
             "reportingInstance": "x", "regarding": {"kind": "Node", "name": "n7"},
         }));
-        assert_eq!((new.count, new.time), (1, 1_795_341_600_250));
+        assert_eq!((new.count, new.began, new.time), (1, 1_795_341_600_250, 1_795_341_600_250));
         assert_eq!((&*new.component, &*new.node, &*new.regarding.namespace), ("default-scheduler", "n7", ""));
         let repeated = read(json!({
             "metadata": {"name": "n.1"}, "eventTime": "2026-11-22T10:00:00.000000Z",
             "series": {"count": 3, "lastObservedTime": "2026-11-22T10:05:00.000000Z"}, "deprecatedCount": 1,
         }));
-        assert_eq!((repeated.count, repeated.time), (3, 1_795_341_900_000));
+        assert_eq!(
+            (repeated.count, repeated.began, repeated.time),
+            (3, 1_795_341_600_000, 1_795_341_900_000)
+        );
     }
 
     #[test]
     fn texts_are_cut_and_nothing_is_needed() {
         let long = "ü".repeat(2_000);
-        let found =
-            read(json!({"metadata": {"name": "x"}, "note": long, "reason": long, "deprecatedCount": -5}));
+        let found = read(json!({
+            "metadata": {"name": "x", "uid": long}, "note": long, "reason": long, "deprecatedCount": -5,
+            "regarding": {"fieldPath": format!("spec.containers{{{long}}}")},
+        }));
         assert_eq!((found.note.len(), found.reason.len(), found.count, found.time), (1024, 252, 1, 0));
+        assert_eq!((found.meta.uid.len(), found.regarding.container().len()), (252, 252));
     }
 }

@@ -127,7 +127,9 @@ impl From<Whole> for Pod {
             [status.init_container_statuses, status.container_statuses, status.ephemeral_container_statuses];
         let ends = all.into_iter().flatten().flat_map(ContainerStatus::ends).collect();
         let owner = owner(&metadata);
-        let meta = Meta { uid: metadata.uid.clone(), ..metadata.without_labels() };
+        let Meta { namespace, name, uid, .. } = &metadata;
+        let [namespace, name, uid] = [namespace, name, uid].map(|text| cut(text, NAME_BYTES_MAX));
+        let meta = Meta { namespace, name, uid, ..Meta::default() };
         Self { meta, node: cut(&spec.node_name, NAME_BYTES_MAX), owner, ends }
     }
 }
@@ -140,7 +142,7 @@ fn owner(meta: &Meta) -> (Box<str>, Box<str>) {
     let hash = meta.labels.get("pod-template-hash").filter(|_| &**kind == "ReplicaSet");
     let deployment = hash.and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-'));
     match deployment {
-        Some(deployment) if !deployment.is_empty() => ("Deployment".into(), deployment.into()),
+        Some(deployment) if !deployment.is_empty() => ("Deployment".into(), cut(deployment, NAME_BYTES_MAX)),
         _ => (cut(kind, NAME_BYTES_MAX), cut(name, NAME_BYTES_MAX)),
     }
 }

@@ -40,12 +40,12 @@ impl Block {
         Self { version: VERSION, sequence, seen, counted }
     }
 
-    fn line(&self) -> io::Result<Vec<u8>> {
+    pub(super) fn line(&self) -> io::Result<Vec<u8>> {
         let json = serde_json::to_string(self)?;
         Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes())
     }
 
-    fn parse(line: &[u8]) -> Option<Self> {
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
         let (crc32, json) = std::str::from_utf8(line).ok()?.split_once(' ')?;
         if crc32 != format!("{:08x}", crc32fast::hash(json.as_bytes())) {
             return None;

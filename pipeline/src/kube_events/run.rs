@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::account::{Account, Now, Sealed};
+use super::account::{Account, Sealed, Turn};
 use super::keep::{Brought, KeepEvents, KeepPods};
 use super::metrics::{Metrics, reason};
 use super::object::KubeEvent;
@@ -102,7 +102,8 @@ impl Watcher {
         let mut tasks = JoinSet::new();
         self.start(&road, &queue, &mut tasks);
         drop(queue);
-        let counted_since = state.tenure.map(|tenure| tenure.acquired / 1000);
+        let resumes = state.from.is_none();
+        self.account.begin(state.tenure.map(|tenure| Turn { since: tenure.acquired / 1000, resumes }));
         loop {
             let is_ready = self.pending.is_none();
             let due = self.due.filter(|_| is_ready);
@@ -122,7 +123,7 @@ impl Watcher {
                 Some(brought) = brought.recv(), if has_room => Next::Brought(brought),
             };
             match next {
-                Next::Brought(brought) => self.take(brought, counted_since),
+                Next::Brought(brought) => self.take(brought),
                 Next::Taken => self.commit(),
                 Next::Due => {
                     // Broken off, it leaves its rows to the next process.
@@ -160,26 +161,8 @@ impl Watcher {
         Watch::new(Arc::clone(road), scope, keep, self.metrics.watch.clone()).run()
     }
 
-    fn take(&mut self, brought: Brought, counted_since: Option<i64>) {
-        let time = clock::now_millis();
-        let now = Now { time, counted_since };
-        match brought {
-            Brought::Happened(found) => self.account.take(*found, now),
-            Brought::Expired(uid) => self.account.lose(&uid),
-            Brought::Pod { pod, scope, list } => {
-                self.account.take_ends(&pod, now);
-                self.owners.take(*pod, scope, list);
-            }
-            Brought::PodGone(key, last) => {
-                if let Some(last) = last {
-                    // What ended it may have come with its deletion only.
-                    self.account.take_ends(&last, now);
-                    self.account.lose_ends(&last);
-                }
-                self.owners.lose(&key, time);
-            }
-            Brought::Pods { scope, list } => self.owners.end(scope, list, time),
-        }
+    fn take(&mut self, brought: Brought) {
+        take(brought, &mut self.account, &mut self.owners, clock::now_millis());
         self.plan();
     }
 
@@ -258,6 +241,27 @@ impl Watcher {
         if failed {
             tracing::info!("the position of Kubernetes events can be written again");
         }
+    }
+}
+
+/// Takes what a watch has brought.
+pub(super) fn take(brought: Brought, account: &mut Account, owners: &mut Owners, now: i64) {
+    match brought {
+        Brought::Happened(found) => account.take(*found, now),
+        Brought::Expired(uid) => account.lose(&uid),
+        Brought::Pod { pod, scope, list } => {
+            account.take_ends(&pod, now);
+            owners.take(*pod, scope, list);
+        }
+        Brought::PodGone(key, last) => {
+            if let Some(last) = last {
+                // What ended it may have come with its deletion only.
+                account.take_ends(&last, now);
+                account.lose_ends(&last);
+            }
+            owners.lose(&key, now);
+        }
+        Brought::Pods { scope, list } => owners.end(scope, list, now),
     }
 }
 

@@ -12,8 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::account::Now;
+use super::account::Turn;
 use super::owners::Owners;
+use super::position::Block;
 use super::rows::tests::identities;
 use super::*;
 use crate::gate::Gate;
@@ -89,7 +90,7 @@ impl Durable {
         let mut account = Account::new(limits(), left, NOW, exposed.clone(), metrics);
         position.replace(&account.whole(self.taken(), NOW)).unwrap();
         self.expose(&exposed);
-        let now = Now { time: clock::now_millis(), counted_since: None };
+        let now = clock::now_millis();
         let listed: Vec<_> = self.there.iter().map(|(uid, count)| happened(uid, *count)).collect();
         let mut listed = listed.into_iter().peekable();
         for number in 0.. {
@@ -194,7 +195,7 @@ fn what_cannot_be_remembered_any_more_is_counted() {
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let limits = Limits { rows: 10_000, remembered: 1_000, ..limits() };
     let mut account = Account::new(limits, Vec::new(), NOW, Exposed::default(), metrics.clone());
-    let now = Now { time: clock::now_millis(), counted_since: None };
+    let now = clock::now_millis();
     for number in 0..2_000 {
         let received: Received<KubeEvent> =
             serde_json::from_value(happened(&format!("u{number}"), 1)).unwrap();
@@ -210,9 +211,10 @@ fn only_what_happened_in_our_turn_is_counted_and_rows_far_from_now_are_dropped()
     let exposed = Exposed::default();
     let mut account = Account::new(limits(), Vec::new(), NOW, exposed.clone(), metrics.clone());
     let time = clock::now_millis();
-    let mut take = |uid: &str, now: i64, counted_since: Option<i64>| {
+    let mut take = |uid: &str, now: i64, since: Option<i64>| {
         let received: Received<KubeEvent> = serde_json::from_value(happened(uid, 2)).unwrap();
-        account.take(received.object.unwrap(), Now { time: now, counted_since });
+        account.begin(since.map(|since| Turn { since, resumes: false }));
+        account.take(received.object.unwrap(), now);
     };
     take("before", time, Some(time + 100_000));
     take("since", time, Some(time - 100_000));
@@ -225,6 +227,51 @@ fn only_what_happened_in_our_turn_is_counted_and_rows_far_from_now_are_dropped()
     assert!(String::from_utf8(exposed.render()).unwrap().ends_with(" 2\n"), "{exposed:?}");
     let dropped = |reason: &str| metrics.rows_dropped.with_label_values(&[reason]).get();
     assert_eq!((dropped("timestamp_behind"), dropped("timestamp_ahead")), (1, 1));
+}
+
+/// Of agents that take turns none counts what another has counted, and what repeats in its turn it counts from there on.
+#[test]
+fn a_turn_counts_what_happened_in_it() {
+    let at = |offset: i64| k8s_openapi::jiff::Timestamp::from_millisecond(NOW + offset).unwrap().to_string();
+    let take = |account: &mut Account, count: u64, began: i64, last: i64| {
+        let mut value = happened("a", count);
+        value["deprecatedFirstTimestamp"] = at(began).into();
+        value["deprecatedLastTimestamp"] = at(last).into();
+        let received: Received<KubeEvent> = serde_json::from_value(value).unwrap();
+        account.take(received.object.unwrap(), NOW);
+    };
+    let new = |left: Vec<Block>| {
+        let exposed = Exposed::default();
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        (Account::new(limits(), left, NOW, exposed.clone(), metrics), exposed)
+    };
+    let check = |left: bool, resumes: bool, [began, listed, last]: [Option<i64>; 3], expected: u64| {
+        let (mut before, _) = new(Vec::new());
+        take(&mut before, 5, -60_000, -60_000);
+        let seen = before.seal(1, &Owners::default()).unwrap().block.seen;
+        let left = if left { vec![Block::new(1, seen, Vec::new())] } else { Vec::new() };
+        let (mut account, exposed) = new(left);
+        account.begin(Some(Turn { since: NOW, resumes }));
+        let began = began.unwrap_or(-60_000);
+        listed.into_iter().for_each(|listed| take(&mut account, 7, began, listed));
+        last.into_iter().for_each(|last| take(&mut account, 9, began, last));
+        let sealed = account.seal(2, &Owners::default()).unwrap();
+        account.commit(&sealed.block);
+        let text = String::from_utf8(exposed.render()).unwrap();
+        let counted = text.lines().filter(|line| !line.starts_with('#'));
+        let counted: u64 = counted.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+        assert_eq!(counted, expected, "{left:?} {resumes} {began} {listed:?} {last:?}", left = sealed.block);
+    };
+    // Another agent has counted it all, or all but the last; or it began in this turn.
+    check(false, false, [None, None, Some(-1)], 0);
+    check(false, false, [None, None, Some(1)], 1);
+    check(false, false, [Some(0), None, Some(1)], 9);
+    // Seen in this turn before it was repeated.
+    check(false, false, [None, Some(-1), Some(1)], 2);
+    // What an earlier process of this agent left is of this turn, or of one before another agent's.
+    check(true, true, [None, None, Some(1)], 4);
+    check(true, false, [None, None, Some(1)], 1);
+    check(true, false, [None, Some(-1), Some(1)], 2);
 }
 
 /// What the server does with one request for a resource.
