@@ -166,7 +166,8 @@ impl Sinks {
     /// The spool for whoever keeps the Lease by which several agents take turns.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
-        Backlog::new(Arc::clone(&self.spool), self.wanted.subscribe())
+        let beside = self.branch.as_ref().map(|branch| Arc::clone(&branch.spool));
+        Backlog::new(Arc::clone(&self.spool), beside, self.wanted.subscribe())
     }
 
     /// Receives objects into the spool and uploads them while it is our turn, oldest first, until the channel is closed and the spool

@@ -179,12 +179,14 @@ impl Claim {
 #[derive(Clone, Debug)]
 pub struct Backlog {
     spool: Arc<Spool>,
+    /// That of the second stream of objects.
+    beside: Option<Arc<Spool>>,
     wanted: watch::Receiver<bool>,
 }
 
 impl Backlog {
-    pub(crate) fn new(spool: Arc<Spool>, wanted: watch::Receiver<bool>) -> Self {
-        Self { spool, wanted }
+    pub(crate) fn new(spool: Arc<Spool>, beside: Option<Arc<Spool>>, wanted: watch::Receiver<bool>) -> Self {
+        Self { spool, beside, wanted }
     }
 
     /// Says which objects are ours. Those that are not leave the spool and are counted.
@@ -198,10 +200,11 @@ impl Backlog {
         self.spool.undecided()
     }
 
-    /// Whether nothing waits that is known to be ours.
+    /// Whether nothing waits that is known to be ours, in either stream: no upload is under way that could end after the next
+    /// one's first.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.spool.is_drained()
+        self.spool.is_drained() && self.beside.as_ref().is_none_or(|spool| spool.is_drained())
     }
 
     /// Whether everything below this sequence number has come to the spool, or was dropped on the way and counted.

@@ -44,6 +44,29 @@ async fn what_was_received_is_delivered_before_the_end() {
     assert_eq!((status.spool.objects, metrics.samples_uploaded.get()), (0, 60));
 }
 
+/// Whoever keeps the Lease waits for both streams.
+#[tokio::test]
+async fn the_backlog_is_that_of_both_streams() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = sinks(dir.path(), &metrics());
+    let spool = config(&dir.path().join("beside"), 1 << 20);
+    let mut inlet = opened.branch(crate::EVENTS, &spool, metrics()).unwrap();
+    let (backlog, (sender, receiver)) = (opened.backlog(), mpsc::channel(1));
+    let (turn, is_turn) = watch::channel(Turn::Not);
+    let feed = async {
+        assert!(backlog.is_drained());
+        let number = inlet.writer.next_sequence;
+        inlet.objects.send(object(number)).await.unwrap();
+        inlet.taken.wait_for(|taken| *taken > number).await.unwrap();
+        assert!(!backlog.is_drained());
+        turn.send_replace(Turn::Always);
+        drop((inlet, sender));
+    };
+    let (result, ()) = tokio::join!(opened.run(receiver, is_turn, CancellationToken::new()), feed);
+    result.unwrap();
+    assert!(backlog.is_drained());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_costs_the_deadline_and_no_object() {
     let (dir, metrics) = (tempfile::tempdir().unwrap(), metrics());
