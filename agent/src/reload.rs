@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
 use crate::config::{self, Config as Whole, Loaded, Problem};
+use crate::{clock, memory};
 
 /// Section `reload`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -187,6 +187,7 @@ impl Reloader {
                     jobs_removed = removed,
                     jobs_changed = changed,
                     jobs_unchanged = kept,
+                    memory_bytes_max = memory::bytes_max(&self.loaded.config),
                     "configuration reloaded"
                 );
             }
