@@ -340,7 +340,7 @@ impl Pipeline {
         registry: &Registry,
     ) -> Result<(), Error> {
         let metrics = Arc::new(journal::Metrics::new(registry)?);
-        let opened = journal::open(dir, config, writer.taken, metrics)?;
+        let opened = journal::open(dir, config, writer.taken, self.worker.objects_max(), metrics)?;
         self.worker.keep_journal(&opened.left);
         self.journal = Some(opened);
         Ok(())

@@ -421,7 +421,7 @@ mod tests {
     async fn a_sync_that_is_due_takes_all_that_waits() {
         let dir = tempfile::tempdir().unwrap();
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
-        let Opened { journal, mut disk, .. } = open(dir.path(), &Config::default(), 0, metrics).unwrap();
+        let Opened { journal, mut disk, .. } = open(dir.path(), &Config::default(), 0, 1, metrics).unwrap();
         for _ in 0..3 {
             assert!(journal.append(Entry::default()).await);
         }

@@ -1,6 +1,6 @@
 //! What an earlier process left in the journal: batches that never became objects.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,36 @@ impl Left {
         }
         left.batches.sort_unstable();
         Ok(left)
+    }
+
+    /// Sees to it that each batch has numbers for so many objects, of which its own is the last. A process whose encoding made one
+    /// object of a batch kept none free: such a batch gets another number, durably before any of its objects is made, and the
+    /// batches after it may have to follow. Blocks on the disk.
+    pub(super) fn make_room(&mut self, objects_max: u64) -> io::Result<()> {
+        let (mut first, mut numbers) = (self.taken, Vec::with_capacity(self.batches.len()));
+        for sequence in &self.batches {
+            // Of a batch whose room was made some objects may have come; what is left of it is enough.
+            let room = sequence.saturating_add(1).saturating_sub(first);
+            let number = match room >= objects_max.div_ceil(2) {
+                true => *sequence,
+                false => first.saturating_add(objects_max - 1),
+            };
+            numbers.push(number);
+            first = number.saturating_add(1);
+        }
+        if self.batches == numbers {
+            return Ok(());
+        }
+        // The last one first, so that none is renamed to what another still is.
+        for (batch, number) in self.batches.iter_mut().zip(numbers).rev() {
+            if *batch != number {
+                let (from, to) = (self.dir.join(file(*batch, SAMPLES)), self.dir.join(file(number, SAMPLES)));
+                fs::rename(from, to)?;
+                tracing::info!(from = *batch, to = number, "what an earlier process left needs more numbers");
+                *batch = number;
+            }
+        }
+        File::open(&self.dir)?.sync_all()
     }
 
     /// The number below which all objects have come.

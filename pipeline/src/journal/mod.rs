@@ -86,8 +86,15 @@ pub(crate) struct Opened {
     pub(crate) disk: Disk,
 }
 
-/// Opens the directory and looks at what is there. Objects below `taken` were in the spool before. Blocks on the disk.
-pub(crate) fn open(dir: &Path, config: &Config, taken: u64, metrics: Arc<Metrics>) -> Result<Opened, Error> {
+/// Opens the directory and looks at what is there. Objects below `taken` were in the spool before; a batch may become
+/// `objects_max` objects. Blocks on the disk.
+pub(crate) fn open(
+    dir: &Path,
+    config: &Config,
+    taken: u64,
+    objects_max: u64,
+    metrics: Arc<Metrics>,
+) -> Result<Opened, Error> {
     let failed = |action, problem| Error { action, path: dir.to_owned(), problem };
     std::fs::create_dir_all(dir).map_err(|e| failed("make the directory", e))?;
     // A directory whose own name is not durable keeps nothing.
@@ -96,7 +103,8 @@ pub(crate) fn open(dir: &Path, config: &Config, taken: u64, metrics: Arc<Metrics
             .and_then(|parent| parent.sync_all())
             .map_err(|e| failed("sync what is above", e))?;
     }
-    let left = Left::find(dir, taken).map_err(|e| failed("list the files", e))?;
+    let mut left = Left::find(dir, taken).map_err(|e| failed("list the files", e))?;
+    left.make_room(objects_max).map_err(|e| failed("rename the files", e))?;
     let (sender, entries) = mpsc::channel(ENTRIES_MAX);
     let (sender_of_problem, problem) = watch::channel(None);
     let journal = Journal {

@@ -193,6 +193,11 @@ impl Worker {
         self.batcher.due()
     }
 
+    /// How many objects a batch may become.
+    pub(crate) fn objects_max(&self) -> u64 {
+        self.encoder.parts_max()
+    }
+
     /// The numbers that the objects of the open batch may have. The journal has the last.
     fn numbers(&self) -> Numbers {
         let first = self.next_sequence;
@@ -229,13 +234,13 @@ impl Worker {
         if batch.is_empty() {
             return;
         }
-        // Below it there are as many numbers as were kept free, and none if the encoding was another then. Some of its objects
-        // may have come already: they come again, since what they held is not known.
-        let room = sequence.saturating_sub(self.encoder.parts_max() - 1);
+        // Below it there are as many numbers as were kept free, by whoever wrote it or when the journal was opened. Some of its
+        // objects may have come already: they come again, since what they held is not known.
+        let room = sequence.saturating_sub(self.objects_max() - 1);
         let numbers = Numbers { first: room.max(self.replay_from).min(sequence), last: sequence };
-        let metrics = &self.metrics;
-        self.encoder.seal(&batch, &table, numbers, metrics, &mut |object| {
-            // Who has the object has been told of it.
+        let Self { encoder, metrics, .. } = self;
+        encoder.seal(&batch, &table, numbers, metrics, &mut |object| {
+            // Before anybody has it.
             metrics.samples_replayed.inc_by(object.samples);
             give(object);
         });

@@ -9,8 +9,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::encode::vector::{Config, PARTS_MAX};
 use crate::gate::Gate;
 use crate::journal::{self, Opened};
+use crate::model::units::Size;
 
 /// A worker with its journal, from its start to its end.
 struct Life {
@@ -35,7 +37,7 @@ impl Life {
             journal::Config { commit_interval: crate::model::units::Duration(Duration::from_millis(1)) };
         let journal_metrics = Arc::new(journal::Metrics::new(&registry).unwrap());
         let Opened { left, journal, disk } =
-            journal::open(dir, &config, taken, Arc::clone(&journal_metrics)).unwrap();
+            journal::open(dir, &config, taken, worker.objects_max(), Arc::clone(&journal_metrics)).unwrap();
         worker.keep_journal(&left);
         worker.batcher = Batcher::new(batch::Config { max_rows, ..batch::Config::default() });
         let (scrapes, queue) = mpsc::channel(8);
@@ -189,6 +191,44 @@ async fn several_batches_under_way_come_back_in_order_and_by_their_numbers() {
     let again = Life::start(copy.path(), 7, 1);
     assert_eq!(again.end().await, sealed);
     assert_eq!(sealed.iter().map(|object| object.sequence).collect::<Vec<_>>(), [7, 8, 9]);
+}
+
+/// The encoding was another when they were scraped: no number was kept free, and a batch may be larger than an object.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_with_another_encoding_left_is_cut_into_objects() {
+    const LAST: u64 = PARTS_MAX - 1;
+    let dir = tempfile::tempdir().unwrap();
+    let life = Life::start(dir.path(), 7, 30_000);
+    for scrape in 0..2 {
+        let body: String = (0..30_000).map(|n| format!("x{{n=\"{n}\"}} {scrape}\n")).collect();
+        life.scrape(TIME + scrape, &body).await;
+    }
+    life.committed(2).await;
+    let copy = killed(dir.path());
+    let sealed = life.end().await;
+    assert_eq!(sealed.iter().map(|object| object.sequence).collect::<Vec<_>>(), [7, 8]);
+
+    // The second time some objects have come, and what was renamed keeps its number.
+    let (first, second) = (7 + LAST, 7 + LAST + PARTS_MAX);
+    let all = [7, 8, first, first + 1, first + 2, second];
+    for (taken, expected) in [(7, &all[..]), (9, &[9, 10, first, first + 1, first + 2, second])] {
+        let (metrics, config) =
+            (journal::Metrics::new(&Registry::new()).unwrap(), journal::Config::default());
+        let mut worker = vector::worker(&Config { max_bytes: Size(1 << 20), ..Config::default() });
+        let opened =
+            journal::open(copy.path(), &config, taken, worker.objects_max(), metrics.into()).unwrap();
+        assert_eq!(opened.left.batches, [first, second]);
+        worker.keep_journal(&opened.left);
+        let mut objects = Vec::new();
+        for sequence in &opened.left.batches {
+            worker.replay(*sequence, opened.left.read(*sequence).unwrap(), |object| objects.push(object));
+        }
+        assert_eq!(objects.iter().map(|object| object.sequence).collect::<Vec<_>>(), expected);
+        assert!(objects.iter().all(|object| object.bytes.len() < (2 << 20) + 1024));
+        let samples = |objects: &[Object]| objects.iter().map(|object| object.samples).sum::<u64>();
+        assert_eq!(samples(&objects), samples(&sealed));
+        assert_eq!(worker.next_sequence(), second + 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

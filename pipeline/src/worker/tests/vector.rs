@@ -35,7 +35,7 @@ probe_rpc_seconds_sum{service="s"} 17560.473
 probe_rpc_seconds_count{service="s"} 2693
 "#;
 
-fn worker(config: &Config) -> Worker {
+pub(super) fn worker(config: &Config) -> Worker {
     let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
     let external = Labels::from_pairs([("cluster_id", "c1")]);
     let settings =
