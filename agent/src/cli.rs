@@ -71,7 +71,8 @@ const COMPARE: &str = "\
 A series of one side is looked for on the other by its name and labels. Known differences are taken away first: \
 Vector's host is read as node, its collector as job; its own host_* get node-exporter's names and units; ts and cluster_id are left \
 out. job, and node or else instance, have to be equal where both sides have them. Where Vector's host was the shipper's node and \
-not that of the thing measured, as behind a Prometheus server, add --ignore-label node.
+not that of the thing measured, as behind a Prometheus server, add --ignore-label node. Where one place lies below the other, \
+what is in it is not counted to the other.
 
 Two agents look at different moments, so that samples cannot be equal one by one. Values differ where
   - both sides are constant and not equal;
@@ -117,7 +118,7 @@ left out of both.
 
 Examples:
   agent migrate vector-values.yaml > agent.yaml
-  helm get values vector | agent migrate - > agent.yaml
+  helm get values vector -o yaml | agent migrate - > agent.yaml
 
 Exit code 0 when all is translated, 1 when something is to be decided (the configuration is printed all the same), 2 when \
 FILE is no Vector configuration.";

@@ -163,8 +163,8 @@ pub async fn run(
     }));
     let window = Window::around(range.0, range.1, arguments.margin.as_millis());
     let mut reader = Reader { s3, window, state, progress };
-    let old = reader.side(Side::Old, &arguments.old).await?;
-    let new = reader.side(Side::New, &arguments.new).await?;
+    let old = reader.side(Side::Old, &arguments.old, &arguments.new).await?;
+    let new = reader.side(Side::New, &arguments.new, &arguments.old).await?;
     let state = reader.state;
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let slack = arguments.slack.as_millis().min((range.1 - range.0) / SLACK_PARTS);
@@ -235,13 +235,15 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    async fn side(&mut self, side: Side, place: &Place) -> Result<Reading, Error> {
+    /// What lies below the place of the `other` side is its own, also where that lies below this one.
+    async fn side(&mut self, side: Side, place: &Place, other: &Place) -> Result<Reading, Error> {
+        let inner = Some(other).filter(|other| place.is_above(other));
         let mut objects = Objects::look(place, self.window, self.s3).map_err(Error::Place)?;
         let mut reading = Reading::default();
-        let mut next = self.fetch(&mut objects).await?;
+        let mut next = self.fetch(&mut objects, inner).await?;
         while let Some((found, fetched)) = next {
             // The next one is on its way while this one is read.
-            let (taken, after) = tokio::join!(self.take(side, fetched), self.fetch(&mut objects));
+            let (taken, after) = tokio::join!(self.take(side, fetched), self.fetch(&mut objects, inner));
             reading.note(&found, taken);
             if reading.objects % PROGRESS == 0 {
                 self.say(place, &reading);
@@ -264,10 +266,15 @@ impl Reader<'_> {
     async fn fetch(
         &self,
         objects: &mut Objects<'_>,
+        inner: Option<&Place>,
     ) -> Result<Option<(Found, Result<Bytes, String>)>, Error> {
-        let Some(found) = objects.next().await.map_err(Error::Place)? else { return Ok(None) };
-        let bytes = found.get(self.s3).await;
-        Ok(Some((found, bytes)))
+        while let Some(found) = objects.next().await.map_err(Error::Place)? {
+            if inner.is_none_or(|inner| !inner.holds(&found)) {
+                let bytes = found.get(self.s3).await;
+                return Ok(Some((found, bytes)));
+            }
+        }
+        Ok(None)
     }
 
     async fn take(&self, side: Side, fetched: Result<Bytes, String>) -> Taken {

@@ -231,16 +231,36 @@ fn arguments(old: &std::path::Path, new: &std::path::Path) -> Arguments {
     }
 }
 
+fn write(dir: &std::path::Path, name: &str, bytes: &[u8]) {
+    let path = dir.join("1795303300").join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// As the migration has it: otherwise the old side would have all that the new one has, and no value could differ.
+#[tokio::test]
+async fn a_place_below_the_other_is_not_a_part_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (outer, inner) = (dir.path().to_owned(), dir.path().join("parquet"));
+    let mut all = made(2, FROM, MINUTE);
+    write(&outer, "1795303300-5c0e.log", &vector(&all));
+    for made in all.iter_mut().filter(|made| made.name == "constant") {
+        made.samples.iter_mut().for_each(|(_, value)| *value += 1.0);
+    }
+    write(&inner, "w0-1.parquet", &parquet(&all));
+    for (old, new) in [(&outer, &inner), (&inner, &outer)] {
+        let mut out = Vec::new();
+        assert!(!run(&arguments(old, new), None, 0, &mut out, &mut io::sink()).await.unwrap());
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("the new side lacks 0 series, differs in 2 and has holes in 0\n"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_comparison_of_directories_as_it_is_printed() {
     let dir = tempfile::tempdir().unwrap();
     let (old, new) = (dir.path().join("old"), dir.path().join("new"));
     let mut all = made(2, FROM, MINUTE);
-    let write = |dir: &std::path::Path, name: &str, bytes: &[u8]| {
-        let path = dir.join("1795303300").join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    };
     write(&old, "1795303300-5c0e.log", &vector(&all));
     write(&old, "broken.log", b"[{\"name\":");
     write(&old, "notes.txt", b"");

@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -78,6 +78,46 @@ impl Place {
     pub fn is_remote(&self) -> bool {
         matches!(self, Self::Bucket { .. })
     }
+
+    /// Whether the other one lies below it.
+    #[must_use]
+    pub fn is_above(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Local(path), Self::Local(other)) => is_below(&absolute(other), path),
+            (Self::Bucket { bucket, key }, Self::Bucket { bucket: of, key: other }) => {
+                bucket == of && is_key_below(other, key)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an object lies below it.
+    #[must_use]
+    pub fn holds(&self, found: &Found) -> bool {
+        match (self, &found.at) {
+            (Self::Local(path), At::File(file)) => is_below(&absolute(file), path),
+            (Self::Bucket { bucket, key }, At::Key { bucket: of, key: at }) => {
+                bucket == of && is_key_below(at, key)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// However the two are written.
+fn is_below(path: &Path, above: &Path) -> bool {
+    let above = absolute(above);
+    path != above && path.starts_with(above)
+}
+
+fn is_key_below(key: &str, above: &str) -> bool {
+    let rest = key.strip_prefix(above).filter(|rest| !rest.is_empty());
+    rest.is_some_and(|rest| above.is_empty() || rest.starts_with('/'))
+}
+
+/// A path that has none, such as an empty one, is left as it is.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// An object that was found.

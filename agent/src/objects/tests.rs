@@ -50,6 +50,25 @@ fn keys_tell_the_time() {
     assert!(Window::ALL.may_have("0000000000/a.log"));
 }
 
+#[test]
+fn a_place_below_another() {
+    let check = |above: &str, below: &str, expected: bool| {
+        let [above, below]: [Place; 2] = [above, below].map(|text| text.parse().unwrap());
+        assert_eq!(above.is_above(&below), expected, "{above} {below}");
+    };
+    check("s3://b/data", "s3://b/data/parquet", true);
+    check("s3://b/data/", "s3://b/data/parquet/", true);
+    check("s3://b", "s3://b/data", true);
+    check("s3://b/data", "s3://b/data", false);
+    check("s3://b/data", "s3://b/database", false);
+    check("s3://b/data/parquet", "s3://b/data", false);
+    check("s3://a/data", "s3://b/data/parquet", false);
+    check("data", "s3://data/x", false);
+    check("data", "./data//parquet", true);
+    check("data", "data/", false);
+    check("data", "database", false);
+}
+
 #[tokio::test]
 async fn a_directory_gives_the_objects_of_a_range() {
     let dir = tempfile::tempdir().unwrap();
