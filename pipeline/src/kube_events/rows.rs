@@ -88,6 +88,9 @@ pub(super) fn encode(
         .set_created_by(format!("cedana-agent version {VERSION}"))
         .set_key_value_metadata(Some(metadata))
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        // Compression finds what repeats among few rows; dictionaries of this crate begin with a seed from /dev/urandom, which an
+        // empty root need not have.
+        .set_dictionary_enabled(false)
         .build();
     let mut file = SerializedFileWriter::new(Vec::new(), parquet_schema()?, Arc::new(properties))?;
     let mut group = file.next_row_group()?;
