@@ -37,8 +37,18 @@ GOOD = {
         ["mode=statefulset", "sharding.total=3", "ingestion=partitioned", "spool.persistence.enabled=true"],
         {"StatefulSet", "Service", "PodDisruptionBudget"},
     ),
-    "one on each node": (["mode=daemonset", "ingestion=partitioned"], {"DaemonSet"}),
-    "one on each node, which reads it": (["mode=daemonset", "ingestion=partitioned", "hostMetrics.enabled=true"], {"DaemonSet"}),
+    "one on each node": (["mode=daemonset", "ingestion=partitioned"], {"DaemonSet", "Deployment"}),
+    "one on each node, which reads it": (
+        ["mode=daemonset", "ingestion=partitioned", "hostMetrics.enabled=true"], {"DaemonSet", "Deployment"},
+    ),
+    "one on each node, and nobody watches events": (
+        ["mode=daemonset", "ingestion=partitioned", "kubernetesEvents.enabled=false"], {"DaemonSet"},
+    ),
+    "one on each node, looked after": (
+        ["mode=daemonset", "ingestion=partitioned", "networkPolicy.enabled=true", "monitoring.serviceMonitor.enabled=true"],
+        {"DaemonSet", "Deployment", "Service", "ServiceMonitor", "NetworkPolicy"},
+    ),
+    "no events": (["kubernetesEvents.enabled=false"], set()),
     "network policy": (
         ["networkPolicy.enabled=true", "networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus"], {"NetworkPolicy"},
     ),
@@ -89,6 +99,7 @@ BAD = {
     "config=internal_metrics: true": "server.listen 0.0.0.0:9598",
     "replicas=2,config=0.0.0.0:9598 /var/lib/agent/spool SPOOL_MAX_BYTES": "LEADER_ELECTION",
     "mode=daemonset,ingestion=partitioned,config=0.0.0.0:9598 /var/lib/agent/spool SPOOL_MAX_BYTES": "SHARD_NODE",
+    "mode=daemonset,ingestion=partitioned,config=0.0.0.0:9598 /var/lib/agent/spool SPOOL_MAX_BYTES SHARD_NODE": "KUBERNETES_EVENTS_ONLY",
 }
 
 
@@ -111,6 +122,7 @@ def check(suite):
         checks.that(f"refused: {values}", code != 0 and words in text, text[-400:])
     checks.section("network policy", network_ports, suite)
     checks.section("host metrics", host_paths, suite)
+    checks.section("events", who_watches, suite)
     checks.section("alerts", alerts, suite)
     checks.section("install", install, suite)
 
@@ -162,11 +174,15 @@ def accepted(suite, name, values, added, operator):
     workload = added & {"StatefulSet", "DaemonSet"} or {"Deployment"}
     expected = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding"} | workload | added
     checks.equal(f"{name}: the kinds of objects", {t["kind"] for t in things}, expected)
-    pod = next(t for t in things if t["kind"] in workload)["spec"]["template"]["spec"]
-    container = pod["containers"][0]
-    security = container["securityContext"]
-    checks.that(f"{name}: no privileges", security["capabilities"] == {"drop": ["ALL"]} and security["readOnlyRootFilesystem"]
-                and not security["allowPrivilegeEscalation"] and pod["securityContext"]["runAsNonRoot"], container)
+    privileged = []
+    for thing in [t for t in things if t["kind"] in workload | {"Deployment"}]:
+        pod = thing["spec"]["template"]["spec"]
+        container = pod["containers"][0]
+        security = container["securityContext"]
+        good = (security["capabilities"] == {"drop": ["ALL"]} and security["readOnlyRootFilesystem"]
+                and not security["allowPrivilegeEscalation"] and pod["securityContext"]["runAsNonRoot"])
+        privileged += [] if good else [container]
+    checks.none(f"{name}: no privileges", privileged)
     checks.none(f"{name}: no object holds a secret", [t["kind"] for t in things if t["kind"] == "Secret"])
 
 
@@ -212,6 +228,44 @@ def host_paths(suite):
     suite.checks.equal("host metrics: the host is mounted where it is looked for", mounts("hostMetrics.enabled=true"),
                        (expected, True, 3, False))
     suite.checks.equal("without host metrics nothing of the host is mounted", mounts(), ({}, False, 0, False))
+
+
+def who_watches(suite):
+    """One agent of all is told to watch events, and may; who looks for the agents of the nodes does not find it."""
+    def agents(*values):
+        things = rendered(suite, values)
+        env = {}
+        for thing in [t for t in things if t["kind"] in ("Deployment", "StatefulSet", "DaemonSet")]:
+            given = {one["name"]: one.get("value") for one in thing["spec"]["template"]["spec"]["containers"][0]["env"]}
+            env[thing["kind"]] = (given.get("KUBERNETES_EVENTS"), given.get("KUBERNETES_EVENTS_ONLY"), "SHARD_NODE" in given)
+        rules = next(t for t in things if t["kind"] == "ClusterRole")["rules"]
+        verbs = [rule["verbs"] for rule in rules if rule["resources"] == ["events"] and rule["apiGroups"] == ["events.k8s.io"]]
+        return things, env, verbs
+
+    checks, nodes, allowed = suite.checks, ["mode=daemonset", "ingestion=partitioned"], [["list", "watch"]]
+    checks.equal("events: by default they are watched", agents()[1:], ({"Deployment": (None, None, False)}, allowed))
+    checks.equal("events: not where they are not wanted", agents("kubernetesEvents.enabled=false")[1:],
+                 ({"Deployment": ("false", None, False)}, []))
+    things, env, verbs = agents(*nodes, "networkPolicy.enabled=true", "monitoring.serviceMonitor.enabled=true", "hostMetrics.enabled=true")
+    checks.equal("events: of a DaemonSet's none watches, and one more does nothing else", (env, verbs),
+                 ({"DaemonSet": ("false", None, True), "Deployment": ("true", "true", False)}, allowed))
+    checks.equal("events: without them there is no other", agents(*nodes, "kubernetesEvents.enabled=false")[1],
+                 {"DaemonSet": ("false", None, True)})
+    by_kind = {kind: [t for t in things if t["kind"] == kind] for kind in ("DaemonSet", "Deployment", "Service", "ServiceMonitor")}
+    labels = {kind: by_kind[kind][0]["spec"]["template"]["metadata"]["labels"] for kind in ("DaemonSet", "Deployment")}
+    finds = lambda selector, kind: selector.items() <= labels[kind].items()
+    selectors = {kind: by_kind[kind][0]["spec"]["selector"]["matchLabels"] for kind in labels}
+    checks.equal("events: each finds its own pods only", [(one, other, finds(selectors[one], other)) for one in labels for other in labels],
+                 [(one, other, one == other) for one in labels for other in labels])
+    found = [kind for service in by_kind["Service"] for kind in labels if finds(service["spec"]["selector"], kind)]
+    checks.equal("events: each agent is behind a service", sorted(found), ["DaemonSet", "Deployment"])
+    wanted = by_kind["ServiceMonitor"][0]["spec"]["selector"]["matchLabels"].items()
+    checks.none("events: and each service is looked at", [s["metadata"]["name"] for s in by_kind["Service"] if not wanted <= s["metadata"]["labels"].items()])
+    policy = next(t for t in things if t["kind"] == "NetworkPolicy")["spec"]["podSelector"]
+    names = {name for one in policy["matchExpressions"] for name in one["values"]}
+    checks.equal("events: the network policy holds for both", names, {of["app.kubernetes.io/name"] for of in labels.values()})
+    mounts = by_kind["Deployment"][0]["spec"]["template"]["spec"]["volumes"]
+    checks.none("events: who only watches sees nothing of the host", [volume["name"] for volume in mounts if "hostPath" in volume])
 
 
 def alerts(suite):

@@ -239,6 +239,7 @@ pub(crate) fn load_text(
         Ok(parsed) => parsed,
         Err(problems) => return Err(Error::Refused { origin: source, problems }),
     };
+    leave_out_jobs(&mut config.pipeline);
     let left_out = leave_out_twin(&mut config.pipeline);
     if let Source::File(path) = &source {
         warnings.extend(left_out);
@@ -313,6 +314,14 @@ fn parse(
     name_writer(&mut config);
     let warnings = sections::warnings(&config, &reveal.variables);
     Ok((config, warnings, reveal))
+}
+
+/// Leaves out all jobs where Kubernetes events are to be watched and nothing else.
+fn leave_out_jobs(pipeline: &mut pipeline::Config) {
+    if pipeline.kubernetes_events.only {
+        pipeline.scrape_configs.clear();
+        pipeline.host_metrics.enabled = false;
+    }
 }
 
 /// Leaves out the job that would scrape what the agent reads itself, and says which.

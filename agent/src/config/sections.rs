@@ -264,6 +264,7 @@ fn check(config: &Config, jobs: &Jobs, decoder: &mut Decoder<'_>, purpose: Purpo
     say(Path::root("host_metrics"), config.pipeline.host_metrics.check());
     say(Path::root("host_metrics"), config.pipeline.host_section().check(&config.pipeline.global));
     say(Path::root("kubernetes_events"), config.pipeline.kubernetes_events.check());
+    say(Path::root("kubernetes_events"), watched_at_least(config));
     say(Path::root("sharding"), config.pipeline.sharding.check());
     say(Path::root("ingestion"), several_writers(config));
     say(Path::root("leader_election"), config.leader_election.check());
@@ -286,6 +287,16 @@ fn several_writers(config: &Config) -> Vec<(String, String)> {
                 silently: make one that keeps a pointer per writer (`agent schema` prints its settings), then write \
                 `ingestion: partitioned`";
     vec![(String::new(), text.to_owned())]
+}
+
+/// An agent for Kubernetes events alone has to be one that watches them.
+fn watched_at_least(config: &Config) -> Vec<(String, String)> {
+    if !config.pipeline.kubernetes_events.only || config.watches_events() {
+        return Vec::new();
+    }
+    let text = "is true, and this agent does not watch, so that nothing would be done: set `enabled: true` and leave out \
+                `sharding`";
+    vec![("only".to_owned(), text.to_owned())]
 }
 
 /// Agents either take turns at all targets, or share them.
@@ -316,8 +327,8 @@ pub(crate) fn warnings(config: &Config, from_environment: &[(Path, &'static str)
         warnings.push(Problem::new(&token, text));
     }
     if config.pipeline.kubernetes_events.enabled && !config.pipeline.sharding.node.is_empty() {
-        let text = "is true, and sharding by node knows no first agent, so that none watches: run one more with this \
-                    section and no jobs, or shard by number";
+        let text = "is true, and sharding by node knows no first agent, so that none watches: write false here, and run one \
+                    more agent with `only: true` (the chart does both)";
         warnings.push(Problem::new(&Path::root("kubernetes_events").key("enabled"), text));
     }
     let is_idle = config.pipeline.scrape_configs.is_empty() && !config.pipeline.host_metrics.enabled;

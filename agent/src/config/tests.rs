@@ -72,7 +72,8 @@ fn what_is_built_in_is_sound() {
     assert!(local.pipeline.host_metrics.enabled && local.internal_metrics && local.sinks.sink.file.is_some());
     let cluster = check(KUBERNETES, &[("CEDANA_AUTH_TOKEN", "t"), ("CLUSTER_ID", "c-1")]);
     assert_eq!((cluster.cluster_id.as_str(), cluster.server.listen.port()), ("c-1", 9598));
-    assert!(cluster.sinks.credentials.cedana.is_some_and(|cedana| cedana.auth_token.is_some()));
+    assert!(cluster.sinks.credentials.cedana.as_ref().is_some_and(|cedana| cedana.auth_token.is_some()));
+    assert!(cluster.watches_events());
     let keys = check(KUBERNETES, &[("S3_BUCKET", "b"), ("CLUSTER_ID", "c-1")]);
     assert!(keys.sinks.credentials.aws.is_some());
     assert_eq!(keys.sinks.sink.s3.unwrap().bucket.as_deref(), Some("b"));
@@ -391,4 +392,36 @@ fn agents_take_turns_or_share_the_targets() {
     let problems = parse(&both, &environment, Purpose::Run).unwrap_err();
     let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["leader_election.lease_name", "leader_election.enabled"], "{problems:?}");
+}
+
+#[test]
+fn one_agent_watches_events() {
+    let check = |variables: &[(&str, &str)], watches: bool, jobs: usize, said: Option<&str>| {
+        let all =
+            [&[("CEDANA_AUTH_TOKEN", "t"), ("CLUSTER_ID", "c"), ("INGESTION", "partitioned")], variables]
+                .concat();
+        let (config, said_of) = match load(Source::Kubernetes, &Environment::from_pairs(all), Purpose::Run) {
+            Ok(loaded) => (Some(loaded.config), loaded.warnings),
+            Err(Error::Refused { problems, .. }) => (None, problems),
+            Err(error) => panic!("{error}"),
+        };
+        let paths: Vec<_> = said_of.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, Vec::from_iter(said), "{variables:?}");
+        let found = config.map(|config| (config.watches_events(), config.pipeline.jobs(None).unwrap().len()));
+        assert_eq!(found.unwrap_or_default(), (watches, jobs), "{variables:?}");
+    };
+    check(&[], true, 5, None);
+    check(&[("KUBERNETES_EVENTS", "false")], false, 5, None);
+    check(&[("LEADER_ELECTION", "true"), ("POD_NAME", "a"), ("POD_NAMESPACE", "m")], true, 5, None);
+    check(&[("SHARDS", "2"), ("POD_NAME", "a-0")], true, 5, None);
+    check(&[("SHARDS", "2"), ("POD_NAME", "a-1")], false, 5, None);
+    let node = ("SHARD_NODE", "n1");
+    check(&[node], false, 5, Some("kubernetes_events.enabled"));
+    check(&[node, ("KUBERNETES_EVENTS", "false")], false, 5, None);
+    // The one beside the agents of a DaemonSet.
+    let only = ("KUBERNETES_EVENTS_ONLY", "true");
+    check(&[only], true, 0, None);
+    check(&[only, ("HOST_METRICS", "true")], true, 0, None);
+    check(&[only, node], false, 0, Some("kubernetes_events.only"));
+    check(&[only, ("KUBERNETES_EVENTS", "false")], false, 0, Some("kubernetes_events.only"));
 }

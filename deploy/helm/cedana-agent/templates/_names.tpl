@@ -57,6 +57,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (eq .Values.mode "deployment") (gt (int .Values.replicas) 1) }}true{{ end }}
 {{- end }}
 
+{{- /* Of the agents of a DaemonSet none is the first: one more beside them watches the Kubernetes events. */}}
+{{- define "agent.watcher" -}}
+{{- if and (eq .Values.mode "daemonset") .Values.kubernetesEvents.enabled }}true{{ end }}
+{{- end }}
+
+{{- /* Its name, which is not that of the others: their selector must not find it. */}}
+{{- define "agent.watcherName" -}}
+{{- printf "%s-events" (include "agent.name" . | trunc 56 | trimSuffix "-") }}
+{{- end }}
+
 {{- /* A quantity of either spelling (2GiB, 3Gi) in bytes. */}}
 {{- define "agent.bytes" -}}
 {{- $number := regexFind "^[0-9.]+" . | float64 }}
@@ -108,9 +118,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if gt (int $v.sharding.total) 1 }}{{ $needed = append $needed "SHARDS" }}{{ end }}
 {{- if eq $v.mode "daemonset" }}{{ $needed = append $needed "SHARD_NODE" }}{{ end }}
 {{- if $v.hostMetrics.enabled }}{{ $needed = append $needed "HOST_METRICS" }}{{ end }}
+{{- if include "agent.watcher" $ }}{{ $needed = append $needed "KUBERNETES_EVENTS_ONLY" }}{{ end }}
 {{- range $needed }}
 {{- if not (contains . $v.config) }}
-{{- fail (printf "config: does not use ${%s}, by which the chart tells the agent what these values mean: without it several agents would not know of each other, or the volume would be smaller than the spool (`agent default-config --kubernetes` prints a file that does)" .) }}
+{{- fail (printf "config: does not use ${%s}, by which the chart tells the agent what these values mean: without it several agents would not know of each other, or do the same twice, or the volume would be smaller than the spool (`agent default-config --kubernetes` prints a file that does)" .) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -244,6 +244,16 @@ spec:
 - name: HOST_METRICS
   value: "true"
 {{- end }}
+{{- if or (not $v.kubernetesEvents.enabled) (include "agent.watcher" .) }}
+- name: KUBERNETES_EVENTS
+  value: "false"
+{{- end }}
+{{- if $v.kubernetesEvents.only }}
+- name: KUBERNETES_EVENTS
+  value: "true"
+- name: KUBERNETES_EVENTS_ONLY
+  value: "true"
+{{- end }}
 {{- if ne $v.ingestion "plain" }}
 - name: INGESTION
   value: {{ $v.ingestion }}
