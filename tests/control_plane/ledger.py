@@ -1,11 +1,22 @@
-"""The ledger of a run: what every endpoint answered against what the delivered objects hold."""
+"""The ledger of a run: what every endpoint answered against what the delivered objects hold.
 
+Two streams lie below one prefix, and each has a ledger of its own: objects of metrics, and those of Kubernetes events. A key that
+belongs to neither fails.
+"""
+
+import io
 import itertools
+import re
 from collections import defaultdict
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from delivered import DeliveredObject
+from s3_server import PREFIX
+
+NAME = r"\d{10}/([a-z0-9]+)-(\d{10})\.parquet"
+METRICS, EVENTS = re.compile(f"{PREFIX}/{NAME}"), re.compile(f"{PREFIX}/0-events/{NAME}")
 
 # The sample of each job's stand-in whose value is the number of the scrape.
 PROBES = {
@@ -16,11 +27,31 @@ PROBES = {
 }
 
 
+def of_metrics(keys):
+    """The keys of objects of metrics."""
+    return [key for key in keys if METRICS.fullmatch(key)]
+
+
+def of_events(keys):
+    """The keys of objects of Kubernetes events."""
+    return [key for key in keys if EVENTS.fullmatch(key)]
+
+
 class Delivered:
     """All objects of a run, by what the checks ask for."""
 
     def __init__(self, s3, since=None):
-        self.listing = [entry for entry in s3.objects() if since is None or entry["Key"] not in since]
+        listing = [entry for entry in s3.objects() if since is None or entry["Key"] not in since]
+        self.listing = [entry for entry in listing if METRICS.fullmatch(entry["Key"])]
+        self.listing_of_events = [entry for entry in listing if EVENTS.fullmatch(entry["Key"])]
+        self.strange = {entry["Key"] for entry in listing} - {
+            entry["Key"] for entry in self.listing + self.listing_of_events}
+        # (writer, row) of Kubernetes events
+        self.happened = []
+        for entry in self.listing_of_events:
+            table = pq.ParquetFile(io.BytesIO(s3.read(entry["Key"]))).read()
+            writer = EVENTS.fullmatch(entry["Key"]).group(1)
+            self.happened += [(writer, row) for row in table.to_pylist()]
         self.objects = [DeliveredObject(entry["Key"], s3.read(entry["Key"])) for entry in self.listing]
         # (job, instance) -> [(milliseconds, up)]
         self.up = defaultdict(list)
@@ -29,18 +60,20 @@ class Delivered:
         self.probes = defaultdict(list)
         self.metrics = defaultdict(set)
         self.rows = 0
+        # Labels -> the last value, of the counters of events
+        self.counted, self._counted_at = {}, {}
         # (job, instance) -> [(milliseconds, writer)] of successful scrapes
         self.writers = defaultdict(list)
         for delivered in self.objects:
             self._read(delivered.table, delivered.key.rsplit("/", 1)[1].split("-")[0])
 
     def _read(self, table, writer):
-        names = ["timestamp", "metric", "job", "instance", "node", "container", "value"]
+        names = ["timestamp", "metric", "job", "instance", "namespace", "node", "container", "value"]
         columns = [table.column(name) for name in names]
         columns[0] = columns[0].cast(pa.int64())
         labels = table.column("labels")
         self.rows += table.num_rows
-        for index, (time, metric, job, instance, node, container, value) in enumerate(
+        for index, (time, metric, job, instance, namespace, node, container, value) in enumerate(
             zip(*(column.to_pylist() for column in columns), strict=True)
         ):
             self.metrics[job].add(metric)
@@ -48,12 +81,18 @@ class Delivered:
                 self.up[job, instance].append((time, value))
                 if value == 1:
                     self.writers[job, instance].append((time, writer))
+            if metric == "kube_events_total":
+                self._count((instance, namespace, *sorted(labels[index].as_py())), time, value)
             self.nodes[job][instance].add((metric in ("up", "scrape_duration_seconds"), node))
             probe = PROBES.get(job)
             if probe and metric == probe[0]:
                 wanted = dict(probe[1])
                 if wanted.pop("container", container) == container and wanted.items() <= dict(labels[index].as_py()).items():
                     self.probes[job, instance].append((time, value))
+
+    def _count(self, series, time, value):
+        if time >= self._counted_at.get(series, 0):
+            self._counted_at[series], self.counted[series] = time, value
 
 
 def close(checks, name, delivered, stand_ins, intervals, began, ended):
@@ -113,9 +152,20 @@ def nodes(checks, name, delivered, stand_ins):
     checks.none(f"{name}: `node` is the node of the thing measured", wrong)
 
 
-def keys(checks, name, delivered, writers=1):
-    """Keys increase in the order of the uploads, and no sequence number is missing; `writers` wrote them."""
-    uploaded = sorted(delivered.listing, key=lambda entry: (entry["LastModified"], entry["Key"]))
+def keys(checks, name, delivered, writers=1, watchers=1):
+    """Keys increase in the order of the uploads, and no sequence number is missing; `writers` wrote those of metrics, and
+    `watchers` those of events. Gives the keys by writer, of both streams."""
+    checks.none(f"{name}: every key is of metrics or of events", delivered.strange)
+    of_all = [entry["Key"] for entry in delivered.listing]
+    hidden = [entry["Key"] for entry in delivered.listing_of_events if any(entry["Key"] >= key for key in of_all)]
+    checks.none(f"{name}: every key of events lies below every key of metrics", hidden)
+    found = ordered(checks, f"{name}: metrics", delivered.listing, writers)
+    return found, ordered(checks, f"{name}: events", delivered.listing_of_events, watchers)
+
+
+def ordered(checks, name, listing, writers):
+    """The same of one stream."""
+    uploaded = sorted(listing, key=lambda entry: (entry["LastModified"], entry["Key"]))
     by_writer = defaultdict(list)
     for entry in uploaded:
         by_writer[entry["Key"].rsplit("/", 1)[1].split("-")[0]].append(entry["Key"])

@@ -3,8 +3,9 @@
 import json
 import time
 
+import happenings
 import ledger
-from fleet import node_name
+from fleet import WORK, node_name
 from processes import wait_for
 from suite import INTERVALS
 
@@ -22,10 +23,11 @@ def check(suite):
     """One pod of the shipped Deployment, while nodes and pods come and go."""
     checks, fleet = suite.checks, suite.fleet
     before = suite.present()
+    happenings.make(suite.api, WORK, range(20))
     pod = suite.pod(suite.base, "cedana-agent-0")
     pod.start()
     began = time.time()
-    first = wait_for("the first object", lambda: [k for k in suite.present() if k not in before], 40, 0.1)
+    first = wait_for("the first object", lambda: [k for k in ledger.of_metrics(suite.present()) if k not in before], 40, 0.1)
     took = time.time() - began
     checks.that("the first object is in S3 within 20 s of the start", took <= 20, f"{took:.1f} s, {first}")
     suite.say(f"first object after {took:.1f} s")
@@ -52,6 +54,7 @@ def check(suite):
     checks.equal("the rest was scraped from the real node-exporters", set(strangers), real)
     ledger.nodes(checks, "production", delivered, suite.stand_ins)
     ledger.keys(checks, "production", delivered)
+    events(suite, delivered)
     for job, names in SURVIVE.items():
         checks.none(f"{job}: what was shipped is shipped", names - delivered.metrics[job])
     checks.none("dcgm: nothing of another family", [m for m in delivered.metrics["dcgm"] if m.startswith("DCGM_EXPORTER")])
@@ -83,10 +86,23 @@ def churn(suite, pod, began):
     for index in range(0, options.pods, 10):
         fleet.remove_pod(index)
         fleet.add_pod(index + 100_000)
+    happenings.make(suite.api, WORK, range(20, 60))
+    for index in (1, 3):
+        happenings.end_container(suite.api, fleet.pods[index])
     for name, seconds in delays.items():
         suite.say(f"{name}: in the target set after {seconds:.2f} s")
         # One second is what a change may take; the page that tells, polled on a busy machine, is given another.
         checks.that(f"{name} reaches the targets within two seconds", seconds <= 2, f"{seconds:.2f} s")
+
+
+def events(suite, delivered):
+    """What happened, before the agent came and while it was there: rows and counters."""
+    checks, expected = suite.checks, happenings.truth(suite.api)
+    happenings.close(checks, "production", delivered.happened, expected, happenings.ends(suite.api))
+    suite.say(f"{len(delivered.happened)} rows of {len(expected)} events in {len(delivered.listing_of_events)} objects")
+    owners = {(row["owner_kind"], row["owner"]) for _, row in delivered.happened if row["source"] == "pod"}
+    checks.equal("production: the ends of containers say whose they are", owners, {("ReplicaSet", "web-1"), ("ReplicaSet", "web-3")})
+    checks.equal("production: the counters' last values are the sums", sum(delivered.counted.values()), sum(expected.values()))
 
 
 def targets(pod):

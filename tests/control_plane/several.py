@@ -1,4 +1,5 @@
-"""More than one agent: shards that share the targets, one agent on each node, and replicas that take turns by a Lease.
+"""More than one agent: shards that share the targets, one agent on each node, and replicas that take turns by a Lease; and who of
+them watches the Kubernetes events.
 
 All with the built-in configuration, only faster, given by the chart's value `config`. The ledger is the same as in production.
 """
@@ -10,9 +11,10 @@ import time
 from collections import Counter
 from datetime import datetime
 
+import happenings
 import ledger
 from cluster import API_ADDRESS
-from fleet import MONITORING
+from fleet import MONITORING, WORK
 from manifests import VERSION
 from processes import http_get, wait_for
 from suite import DEPLOY
@@ -24,6 +26,8 @@ MAX_AGE = 3
 SHARDED = ["mode=statefulset", "sharding.total=3", "ingestion=partitioned"]
 # The other takes over within 15 s of the loss.
 TAKEOVER = 15
+# Where things go on happening while replicas take turns.
+SPACE = "turning"
 
 
 def check(suite):
@@ -71,6 +75,7 @@ def shards(suite):
     """Three agents share the targets: each target has one, every sample comes once, growth moves few."""
     checks, fleet = suite.checks, suite.fleet
     things, before = chart(suite, SHARDED), suite.present()
+    happenings.make(suite.api, WORK, range(100, 120))
     pods = [suite.pod(things, f"cedana-agent-{index}", node=f"node-{index:03}") for index in range(3)]
     for pod in pods:
         pod.start()
@@ -92,8 +97,10 @@ def shards(suite):
         checks.equal(f"{pod.name}: SIGTERM ends it with exit code 0", pod.stop()[0], 0)
     delivered = ledger.Delivered(suite.outside.s3, before)
     close(suite, "shards", delivered, began + 10, ended)
-    by_writer = ledger.keys(checks, "shards", delivered, writers=3)
+    by_writer, watchers = ledger.keys(checks, "shards", delivered, writers=3)
     checks.equal("the writers are w0, w1 and w2", sorted(by_writer), ["w0", "w1", "w2"])
+    checks.equal("the first shard alone watches events", sorted(watchers), ["w0"])
+    happened(suite, "shards", delivered)
     for pod in pods:
         pod.close()
 
@@ -106,13 +113,20 @@ def close(suite, name, delivered, began, ended):
     ledger.nodes(suite.checks, name, delivered, suite.stand_ins)
 
 
+def happened(suite, name, delivered):
+    """The ledger of the events."""
+    happenings.close(suite.checks, name, delivered.happened, happenings.truth(suite.api), happenings.ends(suite.api))
+
+
 def daemonset(suite):
-    """One agent on each node: each has its own node's targets, all together have all."""
+    """One agent on each node: each has its own node's targets, all together have all. One more watches events and does nothing else."""
     checks, fleet, before = suite.checks, suite.fleet, suite.present()
+    happenings.make(suite.api, WORK, range(120, 140))
     things = chart(suite, ["mode=daemonset", "ingestion=partitioned"])
     nodes = sorted(fleet.nodes)
-    pods = [suite.pod(things, f"cedana-agent-{name}", node=name) for name in nodes[:2]]
-    for pod in pods:
+    pods = [suite.pod(things, f"cedana-agent-{name}", "cedana-agent", node=name) for name in nodes[:2]]
+    watcher = suite.pod(things, "cedana-agent-events-0", "cedana-agent-events", node=nodes[3])
+    for pod in [*pods, watcher]:
         pod.start()
     began = time.time()
     expected = fleet.expected()
@@ -120,7 +134,9 @@ def daemonset(suite):
     checks.equal("the agents of all nodes have every target once", Counter(k for s in shares.values() for k in s), Counter(set(expected)))
     checks.none("each has only its own node's", [(name, key) for name, share in shares.items() for key in share if expected[key] != name])
     time.sleep(max(0, began + 15 - time.time()))
-    for pod in pods:
+    checks.equal("the agent that only watches has no targets", listed(watcher), set())
+    checks.none("nobody is warned", [pod.name for pod in [*pods, watcher] if '"message":"configuration"' in pod.log()])
+    for pod in [*pods, watcher]:
         checks.equal(f"{pod.name}: SIGTERM ends it with exit code 0", pod.stop()[0], 0)
         pod.close()
     delivered = ledger.Delivered(suite.outside.s3, before)
@@ -129,7 +145,12 @@ def daemonset(suite):
     lost = [(e.job, e.instance) for e in mine if len([1 for _, up in delivered.up[e.job, e.instance_label] if up == 1]) != len(e.answered)]
     checks.none("daemonset: every answer was delivered", lost)
     checks.that("daemonset: something was", bool(mine))
-    ledger.keys(checks, "daemonset", delivered, writers=2)
+    # What the third one says of itself and of the events is metrics, too.
+    by_writer, watchers = ledger.keys(checks, "daemonset", delivered, writers=3)
+    scraping = {writer for rows in delivered.writers.values() for _, writer in rows if writer not in watchers}
+    checks.equal("daemonset: the agents of the nodes do not watch events", len(scraping), 2)
+    checks.none("daemonset: the one that watches is a writer like the others", set(watchers) - set(by_writer))
+    happened(suite, "daemonset", delivered)
 
 
 class Replicas:
@@ -181,6 +202,10 @@ class Replicas:
 def replicas(suite):
     """kill -9, SIGSTOP, a cut from the API server, a clean stop: the ledger closes, no interval twice, no key below another."""
     checks, before = suite.checks, suite.present()
+    suite.cluster.namespace(SPACE)
+    maker = happenings.Maker(suite.api, SPACE, 5, 1000)
+    suite.closing.append(maker.stop)
+    maker.start()
     world = Replicas(suite)
     for pod in world.pods:
         pod.start()
@@ -200,13 +225,21 @@ def replicas(suite):
     suite.say(f"after a clean stop the other took over at once ({time.time() - stopped:.1f} s after the end)")
     checks.that("after a clean stop the Lease is free at once", time.time() - stopped < 4, f"{time.time() - stopped:.1f} s")
     world.troubles.append((since - 1, time.time() + 3))
+    maker.stop()
+    checks.equal("replicas: the API server took every event", maker.failure, None)
     time.sleep(8)
     metrics = other.page("/metrics")[1]
     ended = time.time()
     checks.equal("the last one ends with exit code 0", other.stop()[0], 0)
     delivered = ledger.Delivered(suite.outside.s3, before)
     handovers(suite, world, delivered, began, ended)
-    pointer(suite, before)
+    checks.none("replicas: every key is of metrics or of events", delivered.strange)
+    for name, keys in (("metrics", ledger.of_metrics), ("events", ledger.of_events)):
+        pointer(suite, name, before, keys)
+    watchers = Counter(writer for writer, _ in delivered.happened)
+    checks.equal("replicas: both have watched events", len(watchers), 2)
+    suite.say(f"rows of events by writer: {dict(watchers)}, of {len(happenings.truth(suite.api))} events")
+    happened(suite, "replicas", delivered)
     dropped = re.search(r'^agent_spool_dropped_samples_total\{reason="taken_over"\} (\d+)', metrics, re.M)
     checks.that("what is dropped because another took over is counted", bool(dropped))
     suite.say(f"samples dropped because another had taken over: {dropped and dropped.group(1)}, as the last agent counts")
@@ -255,15 +288,16 @@ def handovers(suite, world, delivered, began, ended):
     checks.none("replicas: no gap is longer than a takeover", gaps)
 
 
-def pointer(suite, before):
+def pointer(suite, name, before, keys):
     """S3Queue with one pointer: each key that becomes visible lies above all before it. Nothing was in flight beside another."""
-    puts = [put for put in suite.outside.s3.puts if put.status == 200 and put.key.endswith(".parquet") and put.key not in before]
+    puts = [put for put in suite.outside.s3.puts if put.status == 200 and keys([put.key]) and put.key not in before]
     puts.sort(key=lambda put: put.ended)
+    suite.checks.that(f"replicas: {name}: something was put", bool(puts))
     largest, hidden = "", []
     for put in puts:
         if put.key <= largest:
             hidden.append((put.key, largest))
         largest = max(largest, put.key)
-    suite.checks.none("replicas: one pointer sees every key", hidden)
+    suite.checks.none(f"replicas: {name}: one pointer sees every key", hidden)
     overlap = [(a.key, b.key) for a, b in itertools.pairwise(puts) if b.began < a.ended - 0.001]
-    suite.checks.none("replicas: never were two uploads in flight", overlap)
+    suite.checks.none(f"replicas: {name}: never were two uploads in flight", overlap)

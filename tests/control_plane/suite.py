@@ -68,9 +68,10 @@ class Suite:
         text = self.tool("helm", "template", release, DEPLOY / "helm" / "cedana-agent", "--namespace", namespace, *values)
         return [thing for thing in yaml.safe_load_all(text) if thing]
 
-    def pod(self, things, name, **more):
-        """A pod of the one workload among these objects, not started."""
-        template = next(t for t in things if t["kind"] in ("Deployment", "StatefulSet", "DaemonSet"))["spec"]["template"]
+    def pod(self, things, name, workload=None, **more):
+        """A pod of the one workload among these objects, or of the one of that name, not started."""
+        workloads = [t for t in things if t["kind"] in ("Deployment", "StatefulSet", "DaemonSet")]
+        template = next(t for t in workloads if workload in (None, t["metadata"]["name"]))["spec"]["template"]
         made = Pod(
             self.cluster, template, name, self.work, self.options.agent,
             hosts=self.outside.hosts, authorities=self.outside.ca.cert, **more,

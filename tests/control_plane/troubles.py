@@ -14,6 +14,7 @@ TAKEN = [
     ("nodes", "list", ["list nodes", "cadvisor"]),
     ("endpointslices", "watch", ["watch endpointslices.discovery.k8s.io in namespace cedana-monitoring", "[list, watch]"]),
     ("services", "list", ["list services in namespace cedana-monitoring"]),
+    ("events", "watch", ["watch events.events.k8s.io"]),
 ]
 
 
@@ -68,6 +69,8 @@ def permissions(suite):
             suite.api.apply(next(thing for thing in suite.base if thing["kind"] == "ClusterRole"))
             began = time.monotonic()
             wait_for("all targets after the rule was added", lambda: found(pod) == set(suite.fleet.expected()), 90, 0.2)
+            if resource == "events":
+                wait_for("the watch of events to go on", lambda: "can be looked at again" in pod.log(), 90, 0.2)
             suite.say(f"{name}: recovered {time.monotonic() - began:.1f} s after the rule was added, said {said} times")
             checks.that(f"{name}: it recovers without a restart", True)
         finally:
