@@ -203,6 +203,8 @@ async fn what_a_process_with_another_encoding_left_is_cut_into_objects() {
         let body: String = (0..30_000).map(|n| format!("x{{n=\"{n}\"}} {scrape}\n")).collect();
         life.scrape(TIME + scrape, &body).await;
     }
+    // It is made before the entry in it counts as written.
+    until(|| names(dir.path()).contains(&"0000000008.samples".to_owned())).await;
     life.committed(2).await;
     let copy = killed(dir.path());
     let sealed = life.end().await;
