@@ -25,7 +25,8 @@ from engine import Engine
 from s3_server import S3Server
 from zookeeper import ZooKeeper
 
-SCENARIOS = ("ordered", "partitioned", "deployed", "questions", "cluster", "dashboards", "vector_json", "host_metrics", "events")
+SCENARIOS = ("ordered", "partitioned", "deployed", "questions", "cluster", "dashboards", "vector_json", "host_metrics", "events", "migration",
+             "documents")
 
 
 def arguments():
