@@ -54,10 +54,14 @@ impl<'a> Decoder<'a> {
     /// Reads the section at `base`, or `None` if nothing can be made of it.
     pub(crate) fn read<T: DeserializeOwned>(&mut self, base: &Path, value: Value) -> Option<T> {
         let mut section = Section { base, value, gone: BTreeMap::new(), mended: BTreeSet::new() };
-        drop_nulls(&mut section.value);
+        let mut nulls = Vec::new();
+        drop_nulls(&mut section.value, &Path::default(), &mut nulls);
         for _ in 0..PROBLEMS_MAX {
             match serde_path_to_error::deserialize(&section.value) {
-                Ok(read) => return Some(read),
+                Ok(read) => {
+                    self.unknown_nulls::<T>(&section, nulls);
+                    return Some(read);
+                }
                 Err(error) => {
                     let found = section.place(error.path());
                     let complaint = complaint::parse(&error.into_inner().to_string());
@@ -68,6 +72,26 @@ impl<'a> Decoder<'a> {
         let text = format!("more than {PROBLEMS_MAX} problems: mend these first");
         self.problems.push(Problem::new(base, text));
         None
+    }
+
+    /// Reports keys without a value that are not known where they stand: each is put back by itself to see.
+    fn unknown_nulls<T: DeserializeOwned>(&mut self, section: &Section<'_>, nulls: Vec<Path>) {
+        // Where something was taken out, positions are others, and there is enough to mend.
+        let nulls = nulls.into_iter().filter(|_| section.gone.is_empty()).take(PROBLEMS_MAX);
+        for path in nulls.collect::<Vec<_>>() {
+            let Some((Step::Key(key), parent)) = path.0.split_last() else { continue };
+            let parent = Path(parent.to_vec());
+            let mut with_it = section.value.clone();
+            let Some(Value::Object(map)) = parent.get_mut(&mut with_it) else { continue };
+            map.insert(key.clone(), Value::Null);
+            let read = serde_path_to_error::deserialize::<_, T>(&with_it);
+            let complaint = read.err().map(|error| complaint::parse(&error.into_inner().to_string()));
+            if matches!(complaint, Some(Complaint::UnknownField(unknown)) if unknown == *key) {
+                let whole = section.whole(&path);
+                let text = self.unknown(&whole, key);
+                self.problems.push(Problem::new(&whole, text));
+            }
+        }
     }
 
     /// Mends or reports what was found, and takes it out. `None` if the section cannot be read without it.
@@ -177,14 +201,17 @@ pub(crate) fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a String> 
     best.filter(|(likeness, _)| *likeness >= 0.6).map(|(_, known)| known)
 }
 
-/// In Prometheus' configurations a key without a value is as good as absent.
-fn drop_nulls(value: &mut Value) {
+/// In Prometheus' configurations a key without a value is as good as absent. Gives the places of those.
+fn drop_nulls(value: &mut Value, at: &Path, nulls: &mut Vec<Path>) {
     match value {
         Value::Object(map) => {
+            nulls.extend(map.iter().filter(|(_, value)| value.is_null()).map(|(key, _)| at.key(key)));
             map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(drop_nulls);
+            map.iter_mut().for_each(|(key, value)| drop_nulls(value, &at.key(key), nulls));
         }
-        Value::Array(values) => values.iter_mut().for_each(drop_nulls),
+        Value::Array(values) => {
+            values.iter_mut().enumerate().for_each(|(i, value)| drop_nulls(value, &at.index(i), nulls));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

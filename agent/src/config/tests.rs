@@ -425,3 +425,15 @@ fn one_agent_watches_events() {
     check(&[only, node], false, 0, Some("kubernetes_events.only"));
     check(&[only, ("KUBERNETES_EVENTS", "false")], false, 0, Some("kubernetes_events.only"));
 }
+
+/// A key without a value is as good as absent, if it is a key.
+#[test]
+fn a_key_without_a_value_has_to_be_known() {
+    let rest = "sink: {file: {dir: x}}\n";
+    let sound = "global: {scrape_interval: , external_labels: }\nscrape_configs: [{job_name: a, params: , sample_limit: }]\n";
+    assert!(parse(&format!("{sound}{rest}"), &Environment::default(), Purpose::Run).is_ok());
+    let text = "spool: {dir: /a,b/c}\nscrape_configs: [{job_name: a, static_configs: [{tragets: }]}]\nsink: {file: {dir: x}}\n";
+    let problems = parse(text, &Environment::default(), Purpose::Run).unwrap_err();
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["scrape_configs[0].static_configs[0].tragets", "spool.b/c"], "{problems:?}");
+}
