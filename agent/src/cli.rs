@@ -62,10 +62,11 @@ Examples:
   agent default-config --kubernetes > agent.yaml";
 
 const SCHEMA: &str = "\
-Prints SQL. Apply it before the agent writes such objects: a column that the table lacks is silently ignored.
+Prints SQL, to compare with the table that there is: a column that it lacks is silently ignored. deploy/clickhouse/tables.sql \
+makes all tables; its own table of this name has further columns.
 
 Example:
-  agent schema --config agent.yaml | clickhouse-client";
+  agent schema --config agent.yaml";
 
 const COMPARE: &str = "\
 A series of one side is looked for on the other by its name and labels. Known differences are taken away first: \

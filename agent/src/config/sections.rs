@@ -332,8 +332,8 @@ pub(crate) fn warnings(config: &Config, from_environment: &[(Path, &'static str)
         warnings.push(Problem::new(&Path::root("kubernetes_events").key("enabled"), text));
     }
     let is_idle = config.pipeline.scrape_configs.is_empty() && !config.pipeline.host_metrics.enabled;
-    if is_idle && !config.internal_metrics && !config.watches_events() {
-        let text = "there is nothing to scrape: add a job";
+    if is_idle && !config.watches_events() {
+        let text = "there is nothing to scrape but the agent itself: add a job";
         warnings.push(Problem::new(&Path::root("scrape_configs"), text));
     }
     if config.sinks.sink.s3.is_some() && config.cluster_id.is_empty() {

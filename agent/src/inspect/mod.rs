@@ -108,7 +108,9 @@ pub async fn run(
                 continue;
             }
         };
+        let mut is_empty = true;
         while let Some(found) = objects.next().await.map_err(Error::Place)? {
+            is_empty = false;
             let shown = match found.get(s3).await {
                 Ok(bytes) => show(arguments, &found.name, &bytes, out)?,
                 Err(problem) => Some(problem),
@@ -117,6 +119,10 @@ pub async fn run(
                 all_read = false;
                 writeln!(err, "error: {}: {problem}", found.name)?;
             }
+        }
+        if is_empty {
+            all_read = false;
+            writeln!(err, "error: {place}: no objects, and {} other files", objects.passed_over)?;
         }
     }
     Ok(all_read)

@@ -19,7 +19,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption, StorageClass};
@@ -345,10 +345,11 @@ impl Request {
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
                 self.error(classify::TIMEOUT, "no connection in time")
             }
-            SdkError::DispatchFailure(_) => {
-                self.error(classify::CONNECTION, &shorten(&DisplayErrorContext(error).to_string()))
+            SdkError::DispatchFailure(failure) => {
+                let why = failure.as_connector_error().and_then(std::error::Error::source);
+                self.error(classify::CONNECTION, &format!("no connection: {}", causes(why)))
             }
-            _ => self.error(classify::LOCAL, &shorten(&DisplayErrorContext(error).to_string())),
+            _ => self.error(classify::LOCAL, &causes(Some(error))),
         }
     }
 
@@ -366,6 +367,19 @@ fn shown(code: &str) -> &str {
 }
 
 /// The start of a text from outside.
+/// An error and its causes, each said once, in one line.
+fn causes(mut error: Option<&(dyn std::error::Error + 'static)>) -> String {
+    let mut text = String::new();
+    while let Some(cause) = error {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = if text.is_empty() { more } else { format!("{text}: {more}") };
+        }
+        error = cause.source();
+    }
+    shorten(&text)
+}
+
 fn shorten(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }

@@ -170,20 +170,8 @@ fn http(endpoint: &str, version: &str) -> Result<reqwest::Client, String> {
 
 /// An error with its causes, but without the address, which the message has already.
 fn causes(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    if text.is_empty() && error.is_timeout() {
-        format!("timed out after {TIMEOUT:?}")
-    } else {
-        crate::s3::shorten(&text)
-    }
+    let text = crate::s3::causes(std::error::Error::source(error));
+    if text.is_empty() && error.is_timeout() { format!("timed out after {TIMEOUT:?}") } else { text }
 }
 
 fn remedy(status: u16) -> &'static str {
