@@ -23,16 +23,16 @@ use crate::Stages;
 
 /// Samples of each series in an object, whether pods are replaced between two objects, how many rounds are measured at most, and
 /// what is asked: nanoseconds and bytes for each sample.
-struct Case {
-    name: &'static str,
-    each: u64,
-    is_churning: bool,
-    rounds: u32,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) each: u64,
+    pub(crate) is_churning: bool,
+    pub(crate) rounds: u32,
     nanoseconds: Option<f64>,
     bytes: Option<f64>,
 }
 
-const CASES: [Case; 4] = [
+pub(crate) const CASES: [Case; 4] = [
     Case { name: "1 each", each: 1, is_churning: false, rounds: 5, nanoseconds: None, bytes: Some(4.4) },
     Case {
         name: "4 each",
@@ -98,7 +98,7 @@ pub(crate) fn rows(stages: &mut Stages) -> Result<()> {
     Ok(())
 }
 
-fn measure(case: &Case, rounds: u32) -> (Fastest, Object) {
+pub(crate) fn measure(case: &Case, rounds: u32) -> (Fastest, Object) {
     let mut state = (MixedCluster::new(), None);
     state.0.take(case.each);
     state.1 = Some(state.0.fleet.seal());

@@ -5,6 +5,7 @@
 #![expect(clippy::cast_precision_loss, reason = "a bench")]
 
 mod encoding;
+mod floor;
 mod reading;
 
 use anyhow::Result;
@@ -70,7 +71,9 @@ impl Stages {
 fn main() -> Result<()> {
     let mut stages = Stages { arguments: Arguments::parse(), rows: Vec::new() };
     reading::rows(&mut stages)?;
+    floor::reading(&mut stages)?;
     encoding::rows(&mut stages)?;
+    floor::encoding(&mut stages)?;
     if !stages.arguments.counted {
         print!("{}", table::print(&stages.rows));
     }

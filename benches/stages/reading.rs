@@ -12,20 +12,20 @@ use support::generate;
 use crate::Stages;
 
 /// Bodies of one target, scraped one after the other.
-type Scrapes = Vec<Bytes>;
+pub(crate) type Scrapes = Vec<Bytes>;
 
 /// Scrapes of each target.
 const SCRAPES: u64 = 4;
 
 /// An exporter and some targets of it.
-struct Input {
-    name: &'static str,
+pub(crate) struct Input {
+    pub(crate) name: &'static str,
     /// Nanoseconds for each sample that are asked of the steady state.
     asked: f64,
-    targets: fn() -> Result<Vec<Scrapes>>,
+    pub(crate) targets: fn() -> Result<Vec<Scrapes>>,
 }
 
-const INPUTS: [Input; 5] = [
+pub(crate) const INPUTS: [Input; 5] = [
     Input { name: "node", asked: 15.0, targets: || Ok(targets(20, generate::node)) },
     Input { name: "node, recorded", asked: 15.0, targets: recorded },
     Input {
@@ -112,7 +112,10 @@ fn steady(targets: &[Scrapes], rounds: u32) -> Fastest {
         let all = targets.iter().zip(memories);
         all.map(|(scrapes, memory)| scrapes.iter().map(|body| memory.read(body)).sum::<u64>()).sum()
     };
-    let _: u64 = round(&mut memories);
+    // A value is kept when it comes a second time, and one of the inputs is a single body.
+    (0..3).for_each(|_| {
+        let _: u64 = round(&mut memories);
+    });
     fastest(rounds, &mut memories, |_| (), |memories, ()| round(memories))
 }
 

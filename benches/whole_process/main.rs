@@ -5,6 +5,8 @@
 //! alone. Prints one table; asserts nothing about time.
 #![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a bench")]
 
+mod floor;
+
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,9 @@ struct Arguments {
     /// Seconds measured, after those that it takes to warm up and to seal a first object.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Measure no agent, but the least that a client does to receive the same bodies: the floor.
+    #[arg(long)]
+    floor: bool,
 }
 
 /// Seconds before measuring begins: longer than a batch grows old, so that every series has been seen and put in order once.
@@ -124,6 +129,13 @@ fn main() -> Result<()> {
         body_bytes / round
     );
     let exporters = serve(bodies);
+    if arguments.floor {
+        print!(
+            "{}",
+            table::print(&[floor::row(load, targets, round, exporters.address(), arguments.seconds)?])
+        );
+        return Ok(());
+    }
     let directory = tempfile::tempdir()?;
     let s3 = S3::start("metrics");
     let account = Account::new("metrics");
