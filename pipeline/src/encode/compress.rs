@@ -4,8 +4,24 @@ use std::fmt;
 
 use super::Compression;
 
-/// Level of zstd. See [`Compression::Zstd`].
-const ZSTD_LEVEL: i32 = 1;
+/// What a page holds, which is how much time its compression is worth.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content {
+    /// Values and timestamps, which are new in every object.
+    Numbers,
+    /// Texts and their keys, which are mostly compressed once for many objects.
+    Texts,
+}
+
+impl Content {
+    /// Level of zstd. See [`Compression::Zstd`].
+    fn zstd_level(self) -> i32 {
+        match self {
+            Self::Numbers => 1,
+            Self::Texts => 3,
+        }
+    }
+}
 
 /// A compressor for any number of pages.
 pub(super) enum Compressor {
@@ -18,7 +34,7 @@ pub(super) enum Compressor {
 impl Compressor {
     pub(super) fn new(compression: Compression) -> std::io::Result<Self> {
         Ok(match compression {
-            Compression::Zstd => Self::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
+            Compression::Zstd => Self::Zstd(zstd::bulk::Compressor::new(Content::Numbers.zstd_level())?),
             Compression::Lz4 => Self::Lz4,
             Compression::Snappy => Self::Snappy(Box::new(snap::raw::Encoder::new())),
             Compression::None => Self::None,
@@ -36,9 +52,12 @@ impl Compressor {
     }
 
     /// One page, compressed.
-    pub(super) fn compress(&mut self, page: &[u8]) -> std::io::Result<Vec<u8>> {
+    pub(super) fn compress(&mut self, page: &[u8], content: Content) -> std::io::Result<Vec<u8>> {
         match self {
-            Self::Zstd(compressor) => compressor.compress(page),
+            Self::Zstd(compressor) => {
+                compressor.set_compression_level(content.zstd_level())?;
+                compressor.compress(page)
+            }
             Self::Lz4 => Ok(lz4_flex::block::compress(page)),
             Self::Snappy(encoder) => Ok(encoder.compress_vec(page)?),
             Self::None => Ok(page.to_vec()),

@@ -23,7 +23,7 @@ use parquet::file::writer::{
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor, Type, TypePtr};
 
 use super::columns::{Columns, Map};
-use super::compress::Compressor;
+use super::compress::{Compressor, Content};
 use super::hybrid::{self, Hybrid};
 use super::order::Rows;
 use crate::model::batch::Batch;
@@ -272,7 +272,7 @@ struct Chunk {
 
 impl Chunk {
     fn of_timestamps(rows: &Rows, compressor: &mut Compressor) -> Result<Self, ParquetError> {
-        let mut pages = Pages::new(compressor);
+        let mut pages = Pages::new(compressor, Content::Numbers);
         let mut body = Vec::with_capacity(8 * rows.len().min(PAGE_ROWS));
         let mut last: (&[i64], usize) = (&[], 0);
         for times in rows.timestamps() {
@@ -300,7 +300,7 @@ impl Chunk {
     }
 
     fn of_values(rows: &Rows, batch: &Batch, compressor: &mut Compressor) -> Result<Self, ParquetError> {
-        let mut pages = Pages::new(compressor);
+        let mut pages = Pages::new(compressor, Content::Numbers);
         let (mut values, mut body, mut range) = (Vec::new(), Vec::new(), None);
         for from in (0..rows.len()).step_by(PAGE_ROWS) {
             values.clear();
@@ -329,7 +329,7 @@ struct TextPages<'a> {
 
 impl<'a> TextPages<'a> {
     fn new(texts: &[&str], compressor: &'a mut Compressor) -> Result<Self, ParquetError> {
-        let mut pages = Pages::new(compressor);
+        let mut pages = Pages::new(compressor, Content::Texts);
         let mut body = Vec::new();
         for text in texts {
             body.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -357,13 +357,14 @@ const PLAIN_ENCODINGS: [Encoding; 2] = [Encoding::PLAIN, Encoding::RLE];
 struct Pages<'a> {
     sink: TrackedWrite<Vec<u8>>,
     compressor: &'a mut Compressor,
+    content: Content,
     uncompressed: usize,
     values: usize,
 }
 
 impl<'a> Pages<'a> {
-    fn new(compressor: &'a mut Compressor) -> Self {
-        Self { sink: TrackedWrite::new(Vec::new()), compressor, uncompressed: 0, values: 0 }
+    fn new(compressor: &'a mut Compressor, content: Content) -> Self {
+        Self { sink: TrackedWrite::new(Vec::new()), compressor, content, uncompressed: 0, values: 0 }
     }
 
     fn dictionary(&mut self, body: &[u8], values: usize) -> Result<(), ParquetError> {
@@ -397,7 +398,7 @@ impl<'a> Pages<'a> {
     }
 
     fn compress(&mut self, body: &[u8]) -> io::Result<Bytes> {
-        self.compressor.compress(body).map(Bytes::from)
+        self.compressor.compress(body, self.content).map(Bytes::from)
     }
 
     fn page(&mut self, page: CompressedPage) -> Result<(), ParquetError> {
