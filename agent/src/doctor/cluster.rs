@@ -134,7 +134,8 @@ fn targets(job: &JobTargets) -> Finding {
         ),
         other => {
             let (state, error) = health(other);
-            let text = format!("{found} found; {url} is {state}: {}", error.unwrap_or_default());
+            let why = error.map_or_else(String::new, |error| format!(": {error}"));
+            let text = format!("{found} found; {url} is {state}{why}");
             if *other == Health::NotRunning { Finding::note(name, text) } else { Finding::bad(name, text) }
         }
     }
