@@ -113,6 +113,8 @@ impl Collector for OfEvents {
         let renamed = |mut family: MetricFamily| {
             let rest = family.name().strip_prefix(OF_AGENT).unwrap_or_default().replace("samples", "rows");
             family.set_name(format!("{OF_EVENTS}{rest}"));
+            let help = family.help().replace("Samples", "Rows").replace("samples", "rows");
+            family.set_help(help.replace(OF_AGENT, OF_EVENTS));
             family
         };
         self.inner.gather().into_iter().filter(is_own).map(renamed).collect()

@@ -70,7 +70,7 @@ impl Metrics {
                 "remembered",
                 "Kubernetes events and ends of containers remembered as shipped.",
             )?,
-            forgotten: counter("forgotten_total", "Of those, forgotten early, beyond max_remembered.")?,
+            forgotten: counter("forgotten_total", "Things forgotten early, beyond max_remembered.")?,
             position_errors: counter("position_errors_total", "Failed writes of the position in the spool.")?,
             problem: gauge("problem", "1 while something keeps the watch from going on.")?,
             watch: Counts {
