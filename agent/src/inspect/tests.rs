@@ -30,6 +30,8 @@ async fn inspect(more: &[&str]) -> (bool, String, String) {
     std::fs::write(dir.path().join("w0-17.parquet"), object()).unwrap();
     std::fs::write(dir.path().join("x.log"), VECTOR).unwrap();
     std::fs::write(dir.path().join("broken.parquet"), "PAR1").unwrap();
+    std::fs::create_dir(dir.path().join("others")).unwrap();
+    std::fs::write(dir.path().join("others/notes.txt"), "none").unwrap();
     let path = dir.path().display().to_string();
     let words: Vec<String> = more.iter().map(|word| word.replace("DIR", &path)).collect();
     let line = ["agent", "inspect"].map(str::to_owned).into_iter().chain(words);
@@ -94,4 +96,6 @@ async fn an_object_says_what_it_is() {
     assert_eq!((&value["parquet"]["rows"], &value["sequence"]), (&4.into(), &17.into()), "{value:#}");
     let (all_read, _, err) = inspect(&["DIR/no.parquet"]).await;
     assert!(!all_read && err.contains("cannot read DIR/no.parquet"), "{err}");
+    let (all_read, _, err) = inspect(&["DIR/others"]).await;
+    assert!(!all_read && err == "error: DIR/others: no objects, and 1 other files\n", "{err}");
 }

@@ -347,7 +347,7 @@ impl Request {
             }
             SdkError::DispatchFailure(failure) => {
                 let why = failure.as_connector_error().and_then(std::error::Error::source);
-                self.error(classify::CONNECTION, &format!("no connection: {}", causes(why)))
+                self.error(classify::CONNECTION, &format!("the connection failed: {}", causes(why)))
             }
             _ => self.error(classify::LOCAL, &causes(Some(error))),
         }

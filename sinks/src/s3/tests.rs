@@ -147,7 +147,14 @@ async fn a_refusal_that_does_not_say_why_is_not_the_objects_fault() {
 async fn a_connection_that_breaks_leaves_the_outcome_unknown() {
     let put = async |s3: &S3| s3.put(KEY, &body(), Condition::Absent).await;
     let (answer, _) = ask(Config::default(), vec![Vec::new()], put).await;
-    assert_eq!(answer.unwrap_err().next, Next::Unknown);
+    let error = answer.unwrap_err();
+    assert_eq!(error.next, Next::Unknown);
+    // In words, and not as a program sees it.
+    assert!(
+        error.text.starts_with("the connection failed: ") && !error.text.contains("Failure"),
+        "{}",
+        error.text
+    );
 }
 
 #[tokio::test]
