@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-/// Metrics of scraping. The label `job` has as many values as the configuration has jobs; all others are fixed sets.
+/// Metrics of scraping. The label `job` has as many values as jobs were configured since the start; all others are fixed sets.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// Requests answered (`ok`) or failed, by [`crate::model::scrape::ScrapeError::reason`].

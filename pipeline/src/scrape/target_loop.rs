@@ -129,3 +129,30 @@ impl TargetLoop {
         Scrape { target: Arc::clone(&self.target), time, duration, outcome }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was due and not scraped is the next loop's; what is due later is due by its own interval.
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_begins_with_what_the_one_before_has_not_scraped() {
+        let now = Moment { at: Instant::now() + Duration::from_secs(10), time: 10_000 };
+        let abort = CancellationToken::new();
+        for (seconds, expected) in [(9, 9_000), (10, 10_000), (11, 10_000)] {
+            let at = now.at - Duration::from_secs(10) + Duration::from_secs(seconds);
+            let (sender, before) = oneshot::channel();
+            let time = i64::try_from(seconds * 1_000).unwrap();
+            sender.send(Moment { at, time }).unwrap();
+            let begins = Beginning::After(before).moment(|| now, &abort).await.unwrap();
+            assert_eq!(begins.time, expected, "due after {seconds} s");
+        }
+        // One that died has said nothing.
+        let (sender, before) = oneshot::channel();
+        drop(sender);
+        assert_eq!(Beginning::After(before).moment(|| now, &abort).await, Some(now));
+        let (_sender, before) = oneshot::channel();
+        abort.cancel();
+        assert_eq!(Beginning::After(before).moment(|| now, &abort).await, None);
+    }
+}

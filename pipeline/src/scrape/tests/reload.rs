@@ -155,7 +155,7 @@ async fn jobs_come_and_go() {
 }
 
 /// Whatever is different in how targets are scraped: their loops are followed by others, and none of their moments is left out
-/// or used twice, also where a scrape is under way.
+/// or used twice.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_scraped_differently_loses_no_scrape() {
     let mut pool = run(&[("one", "1s", &["a", "b", "c", "d", "e", "f", "g", "h"])]);
