@@ -17,6 +17,9 @@ use crate::gate::Moment;
 use crate::model::scrape::{Arrival, Scrape};
 use crate::model::target::Target;
 
+/// Due times are told apart as finely as this.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
 /// Where a loop begins.
 pub(super) enum Beginning {
     /// Whenever it starts.
@@ -36,8 +39,11 @@ impl Beginning {
             Self::After(before) => {
                 let left = abort.run_until_cancelled(before).await?;
                 let now = now();
-                // What is due later is due by this loop's own interval.
-                Some(left.ok().filter(|due| due.at < now.at).unwrap_or(now))
+                // The loop before has died.
+                let Ok(left) = left else { return Some(now) };
+                // It has scraped what was due by now; what is due later is due by this loop's own interval.
+                let later = Moment { at: now.at + MILLISECOND, time: now.time + 1 };
+                Some(if left.at <= later.at { left } else { later })
             }
         }
     }
@@ -134,12 +140,13 @@ impl TargetLoop {
 mod tests {
     use super::*;
 
-    /// What was due and not scraped is the next loop's; what is due later is due by its own interval.
+    /// What was due and not scraped is the next loop's; what is due later is due by its own interval, and not at the moment that
+    /// was scraped just now.
     #[tokio::test(start_paused = true)]
     async fn a_loop_begins_with_what_the_one_before_has_not_scraped() {
         let now = Moment { at: Instant::now() + Duration::from_secs(10), time: 10_000 };
         let abort = CancellationToken::new();
-        for (seconds, expected) in [(9, 9_000), (10, 10_000), (11, 10_000)] {
+        for (seconds, expected) in [(9, 9_000), (10, 10_000), (11, 10_001)] {
             let at = now.at - Duration::from_secs(10) + Duration::from_secs(seconds);
             let (sender, before) = oneshot::channel();
             let time = i64::try_from(seconds * 1_000).unwrap();
