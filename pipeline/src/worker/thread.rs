@@ -28,9 +28,9 @@ const STUCK_AFTER: Duration = Duration::from_secs(1);
 const READS_MAX: u32 = 5;
 const READ_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long what comes is left in the queue after a look at it. It is little beside the half second after which the journal is
-/// synced.
-const REST: Duration = Duration::from_millis(50);
+/// How long what comes is left in the queue after a look at it: one step of the schedules' grid. It is little beside the half
+/// second after which the journal is synced.
+const REST: Duration = Duration::from_millis(100);
 
 /// What the thread is connected to.
 pub(crate) struct Connections {
