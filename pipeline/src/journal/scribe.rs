@@ -4,6 +4,8 @@
 //! written; numbers are never given again within a generation, so that what was written stays true while the ids of the
 //! series table change hands. A new generation begins, at a seal, when most of the numbers are not in use any more.
 
+use std::ops::Range;
+
 use super::frame::{self, HEADER};
 use super::number::{push, push_signed};
 use crate::model::batch::{Added, Batch, Times};
@@ -15,6 +17,8 @@ use crate::model::series::{SeriesId, SeriesTable};
 const NONE: u32 = u32::MAX;
 /// Numbers out of use for which no new generation is begun: some megabytes on disk.
 const WASTE_MIN: u32 = 65_536;
+/// Of a list of series with more runs than this, the runs are not kept.
+const RUNS_KEPT_MAX: usize = 16;
 
 /// What one scrape added, ready to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,14 +50,54 @@ pub(crate) struct Scribe {
     next: u32,
     /// How many of them are in use.
     live: u32,
+    /// By the open batch's blocks: the numbers of their series, where those were written and are few runs. A target that brings
+    /// what it brought before has its series looked up once in a batch.
+    blocks: Vec<Option<Box<[Range<u32>]>>>,
     /// The labels of the series at hand; kept for the buffer.
     labels: String,
+}
+
+/// Numbers of series as runs of consecutive ones: length, and the distance of the first from the end of the run before. A
+/// target's series mostly follow each other, since they got their numbers in the same order.
+#[derive(Debug, Default)]
+struct Runs {
+    bytes: Vec<u8>,
+    /// The last one, which may go on.
+    open: Range<u32>,
+    /// Where the one before it ended.
+    expected: u32,
+}
+
+impl Runs {
+    fn add(&mut self, run: Range<u32>) {
+        if run.start == self.open.end {
+            self.open.end = run.end;
+        } else {
+            self.end();
+            self.open = run;
+        }
+    }
+
+    fn end(&mut self) {
+        let Range { start, end } = self.open;
+        if start < end {
+            push(u64::from(end - start), &mut self.bytes);
+            push_signed(i64::from(start) - i64::from(self.expected), &mut self.bytes);
+            self.expected = end;
+        }
+    }
+
+    /// All that were added.
+    fn finish(mut self) -> Vec<u8> {
+        self.end();
+        self.bytes
+    }
 }
 
 impl Scribe {
     /// A scribe whose first generation is this one.
     pub(crate) fn new(generation: u32) -> Self {
-        Self { generation, numbers: Vec::new(), next: 0, live: 0, labels: String::new() }
+        Self { generation, numbers: Vec::new(), next: 0, live: 0, blocks: Vec::new(), labels: String::new() }
     }
 
     /// What the batch holds from its scrape `from` on. All before has to have been written.
@@ -62,9 +106,11 @@ impl Scribe {
         let count_added: usize = added.clone().map(|added| added.values.len()).sum();
         let mut series = Vec::new();
         let first = self.next;
-        let mut runs = Vec::new();
-        let ids = added.clone().flat_map(|added| added.series.iter().copied());
-        self.write_runs(ids, table, &mut series, &mut runs);
+        let mut runs = Runs::default();
+        for added in added.clone() {
+            self.write_numbers(added, table, &mut series, &mut runs);
+        }
+        let runs = runs.finish();
         frame::finish(&mut series, HEADER, first, self.next - first);
         let mut samples = Vec::with_capacity(64 + runs.len() + count_added * 8);
         let start = frame::begin(&mut samples);
@@ -78,8 +124,8 @@ impl Scribe {
         }
         samples.extend_from_slice(&runs);
         write_times(batch.last_scrape, added.clone(), &mut samples);
-        for value in added.flat_map(|added| added.values) {
-            samples.extend_from_slice(&value.to_le_bytes());
+        for Added { values, .. } in added {
+            write_values(values, &mut samples);
         }
         // A batch has at most some millions of rows (`batch.max_rows`) and those of one scrape.
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
@@ -87,36 +133,38 @@ impl Scribe {
         Entry { sequence, generation: self.generation, series, samples }
     }
 
-    /// Writes the numbers of the series, as runs of consecutive ones: length, and the distance of the first from the end of
-    /// the run before. A target's series mostly follow each other, since they got their numbers in the same order.
-    fn write_runs(
+    /// Writes the numbers of a block's series, and what those are that have none yet.
+    fn write_numbers(
         &mut self,
-        ids: impl Iterator<Item = SeriesId>,
+        added: Added<'_>,
         table: &SeriesTable,
         series: &mut Vec<u8>,
-        runs: &mut Vec<u8>,
+        runs: &mut Runs,
     ) {
-        let (mut start, mut length, mut expected) = (0_u32, 0_u32, 0_u32);
-        let mut end_run = |start: u32, length: u32| {
-            if length > 0 {
-                push(u64::from(length), runs);
-                push_signed(i64::from(start) - i64::from(expected), runs);
-                expected = start + length;
-            }
-        };
-        for id in ids {
+        if let Some(Some(known)) = self.blocks.get(added.block) {
+            known.iter().for_each(|run| runs.add(run.clone()));
+            return;
+        }
+        let mut own: Vec<Range<u32>> = Vec::new();
+        for id in added.series {
             let number = match self.numbers.get(id.0 as usize) {
                 Some(number) if *number != NONE => *number,
-                _ => self.define(id, table, series),
+                _ => self.define(*id, table, series),
             };
-            if number == start + length {
-                length += 1;
-            } else {
-                end_run(start, length);
-                (start, length) = (number, 1);
+            match own.last_mut() {
+                Some(run) if run.end == number => run.end += 1,
+                _ => own.push(number..number + 1),
             }
         }
-        end_run(start, length);
+        own.iter().for_each(|run| runs.add(run.clone()));
+        if own.len() <= RUNS_KEPT_MAX {
+            if self.blocks.len() <= added.block {
+                self.blocks.resize(added.block + 1, None);
+            }
+            if let Some(place) = self.blocks.get_mut(added.block) {
+                *place = Some(own.into());
+            }
+        }
     }
 
     /// Gives a series its number and writes what it is.
@@ -148,6 +196,7 @@ impl Scribe {
     /// Forgets series whose ids are about to be given to others; call it when no batch is open. Begins a new generation
     /// where most numbers are out of use.
     pub(crate) fn sealed(&mut self, freed: &[SeriesId]) {
+        self.blocks.clear();
         for id in freed {
             if let Some(number) = self.numbers.get_mut(id.0 as usize).filter(|number| **number != NONE) {
                 *number = NONE;
@@ -162,8 +211,19 @@ impl Scribe {
     /// Writes every series again from here on, to another file.
     pub(crate) fn begin_generation(&mut self) {
         self.numbers.fill(NONE);
+        self.blocks.clear();
         (self.next, self.live) = (0, 0);
         self.generation = self.generation.saturating_add(1);
+    }
+}
+
+/// Writes the values, eight bytes each.
+fn write_values(values: &[f64], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + size_of_val(values), 0);
+    let (places, _) = out.get_mut(start..).unwrap_or_default().as_chunks_mut();
+    for (place, value) in places.iter_mut().zip(values) {
+        *place = value.to_le_bytes();
     }
 }
 

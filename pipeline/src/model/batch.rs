@@ -139,6 +139,8 @@ impl Block {
 /// What one scrape added last to a block.
 #[derive(Clone, Copy, Debug)]
 pub struct Added<'a> {
+    /// The number of the block.
+    pub block: usize,
     /// Which series.
     pub series: &'a [SeriesId],
     /// When.
@@ -215,7 +217,8 @@ impl Batch {
         let order = self.order.get(from..).unwrap_or_default();
         order.iter().filter_map(|at| {
             let block = self.blocks.get(*at as usize)?;
-            Some(Added { series: &block.series, times: block.times.last()?, values: &block.last })
+            let (block_series, times) = (&block.series, block.times.last()?);
+            Some(Added { block: *at as usize, series: block_series, times, values: &block.last })
         })
     }
 

@@ -1,5 +1,7 @@
 //! What is written is read back, and of what is damaged the rest.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -15,7 +17,12 @@ fn scrapes() -> impl Strategy<Value = Vec<Scrape>> {
     let time = prop_oneof![3 => Just(None), 1 => (-100_000_000..100_000_i64).prop_map(Some)];
     let value = any::<u64>().prop_map(f64::from_bits);
     let sample = (0..40_u8, time, value);
-    proptest::collection::vec(proptest::collection::vec(sample, 1..60), 1..6)
+    let scrapes = proptest::collection::vec(proptest::collection::vec(sample, 1..60), 1..6);
+    // Targets bring what they brought before.
+    (scrapes, 1..4_usize).prop_map(|(scrapes, rounds)| {
+        let all = scrapes.len() * rounds;
+        scrapes.into_iter().cycle().take(all).collect()
+    })
 }
 
 fn series(name: u8) -> Series {
@@ -32,6 +39,7 @@ fn insert(table: &mut SeriesTable, name: u8) -> SeriesId {
 fn written(scrapes: &[Scrape], tenure: Option<Tenure>) -> (Vec<u8>, Vec<u8>, Batch, SeriesTable) {
     let (mut table, mut batch, mut scribe) = (SeriesTable::default(), Batch::default(), Scribe::new(3));
     let ids: Vec<_> = (0..40).map(|name| insert(&mut table, name)).collect();
+    let mut line_ups = HashMap::new();
     let (mut definitions, mut samples) = (Vec::new(), Vec::new());
     for (scrape, content) in scrapes.iter().enumerate() {
         let (time, from) = (TIME + 15_000 * i64::try_from(scrape).unwrap(), batch.scrapes());
@@ -41,7 +49,8 @@ fn written(scrapes: &[Scrape], tenure: Option<Tenure>) -> (Vec<u8>, Vec<u8>, Bat
         let values: Vec<_> = content.iter().map(|(.., value)| *value).collect();
         let is_same = content.iter().all(|(_, explicit, _)| explicit.is_none());
         let times = if is_same { Times::Same(time) } else { Times::Each(times) };
-        batch.add(&mut LineUp::new(&series), times, &values);
+        let line_up = line_ups.entry(series).or_insert_with_key(|series| LineUp::new(series));
+        batch.add(line_up, times, &values);
         (batch.last_scrape, batch.tenure) = (time, tenure);
         let entry = scribe.write(&batch, from, &table, 9);
         assert_eq!((entry.sequence, entry.generation), (9, 3));
