@@ -64,20 +64,31 @@ pub(super) struct ParquetEncoder {
 }
 
 /// What is kept of the last object. While each list of series brings as many scrapes as in that one, which is mostly so, the
-/// text columns are the same.
+/// text columns are the same: in which order they came makes no difference to the order of rows.
 #[derive(Debug, Default)]
 struct Last {
-    lists: Vec<(Arc<[SeriesId]>, usize)>,
+    lists: Lists,
     texts: TextChunks,
 }
 
-impl Last {
-    fn is_like(&self, batch: &Batch) -> bool {
-        let blocks = batch.blocks();
-        let is_same = |((series, scrapes), block): (&(Arc<[SeriesId]>, usize), &Block)| {
-            Arc::ptr_eq(series, block.series()) && *scrapes == block.times().len()
-        };
-        !blocks.is_empty() && self.lists.len() == blocks.len() && self.lists.iter().zip(blocks).all(is_same)
+/// Lists of series by their address, each with its number of scrapes.
+#[derive(Debug, Default)]
+struct Lists(Vec<(Arc<[SeriesId]>, usize)>);
+
+impl Lists {
+    fn of(batch: &Batch) -> Self {
+        let list = |block: &Block| (Arc::clone(block.series()), block.times().len());
+        let mut lists: Vec<_> = batch.blocks().iter().map(list).collect();
+        lists.sort_unstable_by_key(|(series, scrapes)| (series.as_ptr().addr(), *scrapes));
+        Self(lists)
+    }
+}
+
+/// The very lists, and not others that say the same: those that are held cannot change.
+impl PartialEq for Lists {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+            && self.0.iter().zip(&other.0).all(|(a, b)| Arc::ptr_eq(&a.0, &b.0) && a.1 == b.1)
     }
 }
 
@@ -120,10 +131,9 @@ impl ParquetEncoder {
         let rows = self.order.place(batch, &mut layouts);
         let (last_scrape, tenure) = (batch.last_scrape, batch.tenure);
         // Rows that are left out make runs shorter than the scrapes say.
-        if rows.duplicates > 0 || !self.last.is_like(batch) {
+        let lists = if rows.duplicates > 0 { Lists::default() } else { Lists::of(batch) };
+        if lists.0.is_empty() || lists != self.last.lists {
             let columns = Columns::new(&rows, &layouts, &self.schema);
-            let lists = batch.blocks().iter().map(|block| (Arc::clone(block.series()), block.times().len()));
-            let lists = if rows.duplicates > 0 { Vec::new() } else { lists.collect() };
             let texts = pages::text_chunks(&rows, &columns, table, &mut self.compressor)?;
             self.last = Last { lists, texts };
         }

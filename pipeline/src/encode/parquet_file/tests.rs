@@ -195,6 +195,34 @@ prop_compose! {
     }
 }
 
+#[test]
+fn text_columns_are_kept_in_whatever_order_targets_come() {
+    let mut table = SeriesTable::default();
+    let all = ["a", "b"].map(|job| series(&[("__name__", "up"), ("job", job)], MetricType::Gauge));
+    let ids = all.map(|series| table.insert(series.labels.iter(), series.metric_type));
+    let mut targets = ids.map(|id| LineUp::new(&[id]));
+    let mut again = LineUp::new(&[ids[0]]);
+    let mut batch = |order: &[usize]| {
+        let mut batch = Batch::default();
+        for (time, target) in order.iter().enumerate() {
+            let line_up = targets.get_mut(*target).unwrap_or(&mut again);
+            batch.add(line_up, Times::Same(time as i64), &[1.0]);
+        }
+        batch.take()
+    };
+    let first = Lists::of(&batch(&[0, 1, 0]));
+    assert!(first == Lists::of(&batch(&[0, 0, 1])) && first == Lists::of(&batch(&[1, 0, 0])));
+    // Other scrapes of each, one more, one less, and another list of the same series.
+    for other in [&[0, 1, 1][..], &[0, 1, 0, 0], &[0, 0], &[0, 1, 2], &[1, 2, 2]] {
+        assert!(first != Lists::of(&batch(other)), "{other:?}");
+    }
+    let (mut kept, batches) = (encoder(Compression::Zstd), [batch(&[0, 1, 0]), batch(&[1, 0, 0])]);
+    for batch in &batches {
+        let object = kept.encode(batch, &table, 1).unwrap().object;
+        assert_eq!(object, encoder(Compression::Zstd).encode(batch, &table, 1).unwrap().object);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
