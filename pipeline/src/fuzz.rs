@@ -24,6 +24,7 @@ use crate::model::target::{self, Job, Target};
 use crate::parse::{self, Cache, Lines, Progress, Secret};
 use crate::relabel::{Action, RelabelConfig, Rules};
 use crate::selector::Selector;
+use crate::worker::fuzz::check_alike;
 use crate::worker::{Settings, Worker};
 use crate::{Limits, batch, decode};
 
@@ -60,7 +61,8 @@ fn job(bits: u8) -> Job {
 }
 
 /// A body on its way through the worker: read, relabelled, batched, encoded. The first byte chooses the job's settings. The
-/// ledger closes, pieces are read as the whole, labels are in order, and the object is the same however often it is made.
+/// ledger closes, pieces are read as the whole, lines that are written alike lead where the simple way does, labels are in
+/// order, and the object is the same however often it is made.
 pub fn exposition(data: &[u8]) {
     let Some((bits, body)) = data.split_first() else { return };
     check_pieces(body);
@@ -78,6 +80,12 @@ pub fn exposition(data: &[u8]) {
     let target =
         Target::new(Arc::new(job(*bits)), labels, Labels::default().into(), "http://i/metrics".to_owned());
     let target = Arc::new(target);
+    let half = body.get(body.len() / 2..).unwrap_or_default();
+    check_alike(
+        &target,
+        &Labels::from_pairs([("cluster_id", "c1"), ("zone", "z")]),
+        [(body, body.len()), (half, 64), (body, 100), (body, body.len())],
+    );
     for round in 0..3 {
         // The second time every line is known, the third half of them are gone.
         let half = if round == 2 { body.len() / 2 } else { 0 };

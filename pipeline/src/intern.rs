@@ -1,7 +1,10 @@
 //! The series of one target: labelled, relabelled and interned once in their life, then known by a slot.
 //!
 //! Takes exposed series from the parser and parsed samples from a whole scrape; gives slots, and samples to the
-//! open batch. A scrape is committed whole or not at all.
+//! open batch. A scrape is committed whole or not at all. What was found out of one series serves those that are written alike,
+//! see [`alike`].
+
+mod alike;
 
 use std::hash::BuildHasher;
 
@@ -14,6 +17,8 @@ use crate::model::sample::{Exposed, NO_TIMESTAMP, Refusal, Samples, Slot};
 use crate::model::scrape::ScrapeError;
 use crate::model::series::{LABEL_BYTES, SeriesId, SeriesTable};
 use crate::model::target::Target;
+
+pub(crate) use alike::Resolver;
 
 /// All series that a target exposed in its last two scrapes.
 #[derive(Debug)]
@@ -119,20 +124,16 @@ impl TargetSeries {
             return Err(Refusal::Line("no metric name left after metric relabelling"));
         }
         check_limits(labels.iter(), target)?;
-        if !labels.merge(external) {
-            for (name, value) in external.iter() {
-                labels.add(name, value);
-            }
-        }
+        add_external(labels, external);
         let is_full = table.is_full(series_max);
         let id = table.insert(labels.iter(), metric_type);
         let Some(series) = table.get(id) else { return Ok(Slot::DROPPED) };
         let Self { slots, by_labels, hasher, .. } = self;
         let by_labels = by_labels.get_or_insert_with(|| index(slots, table, hasher));
         let of = |slot: &Slot| slots.get(slot.0 as usize).and_then(|known| table.get(known.series));
-        let hash = hasher.hash_one(series);
+        let hash = hasher.hash_one(series.row());
         if let Some(slot) = by_labels.find(hash, |slot| of(slot) == Some(series)).copied() {
-            table.discard(id);
+            table.discard_twin(id);
             return Ok(slot);
         }
         if is_full {
@@ -319,7 +320,7 @@ fn index(slots: &[Known], table: &SeriesTable, hasher: &DefaultHashBuilder) -> H
 
 fn hash_of(slot: Slot, slots: &[Known], table: &SeriesTable, hasher: &DefaultHashBuilder) -> u64 {
     let series = slots.get(slot.0 as usize).and_then(|known| table.get(known.series));
-    series.map_or(0, |series| hasher.hash_one(series))
+    series.map_or(0, |series| hasher.hash_one(series.row()))
 }
 
 /// Merges the target's labels into a series' as Prometheus does: `honor_labels` lets the exposed one win, otherwise it is
@@ -338,6 +339,15 @@ fn attach(labels: &mut LabelsBuilder, empty: &[String], target: &Target) {
         } else if !target.job.honor_labels {
             labels.give_way(name, is_targets);
             labels.set(name, value);
+        }
+    }
+}
+
+/// Adds the external labels that are missing.
+fn add_external(labels: &mut LabelsBuilder, external: &Labels) {
+    if !labels.merge(external) {
+        for (name, value) in external.iter() {
+            labels.add(name, value);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The nouns that pass between stages, in the order data passes. No stage, no I/O, no clock in here.
 
+pub(crate) mod alike;
 pub mod batch;
 pub mod labels;
 pub mod object;

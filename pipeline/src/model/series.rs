@@ -3,6 +3,8 @@
 //! Series of one kind (the same label names and the same type) stand in one table of that shape, a row each, four bytes for
 //! each label. Ids are reused only after no open batch can name them.
 
+mod row;
+
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -10,6 +12,8 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::labels::Labels;
 use super::sample::MetricType;
 use super::texts::{Text, Texts};
+
+pub(crate) use row::RowRef;
 
 /// A series: its complete label set, `__name__` included, as it will be shipped, and its type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +59,8 @@ pub struct SeriesTable {
     last_shape: u32,
     /// What labels and shapes take besides the texts.
     bytes: u64,
+    /// See [`SeriesTable::epoch`].
+    epoch: u64,
     /// The texts of the series at hand; kept for their buffers.
     names_at_hand: Vec<Text>,
 }
@@ -89,6 +95,16 @@ impl Shape {
     fn values(&self, at: u32) -> &[Text] {
         let (start, width) = (at as usize * self.names.len(), self.names.len());
         self.values.get(start..start + width).unwrap_or_default()
+    }
+
+    /// A row to be filled.
+    fn take_row(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.rows += 1;
+            grow(&mut self.values, self.names.len());
+            self.values.resize(self.rows as usize * self.names.len(), Text::EMPTY);
+            self.rows - 1
+        })
     }
 
     fn live(&self) -> u32 {
@@ -140,6 +156,11 @@ impl<'a> SeriesRef<'a> {
         self.shape.names.iter().copied().zip(self.values.iter().copied())
     }
 
+    /// Where it stands, and what it says.
+    pub(crate) fn row(self) -> RowRef<'a> {
+        RowRef { shape: self.number, values: self.values }
+    }
+
     /// The values of its labels, in the order of the shape's names.
     pub(crate) fn values(self) -> &'a [Text] {
         self.values
@@ -157,13 +178,7 @@ impl Eq for SeriesRef<'_> {}
 
 impl Hash for SeriesRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Four numbers at a time.
-        let (fours, rest) = self.values.as_chunks();
-        for [a, b, c, d] in fours {
-            state.write_u128([a, b, c, d].into_iter().fold(0, |sum, text| sum << 32 | text.number() as u128));
-        }
-        rest.hash(state);
-        self.number.hash(state);
+        self.row().hash(state);
     }
 }
 
@@ -177,14 +192,9 @@ impl SeriesTable {
     ) -> SeriesId {
         let number = self.shape_of(labels.clone().map(|(name, _)| name), metric_type);
         self.last_shape = number;
-        let Self { texts, shapes, rows, free, bytes, .. } = self;
+        let Self { texts, shapes, bytes, .. } = self;
         let at = shapes.get_mut(number as usize).map_or(0, |shape| {
-            let at = shape.free.pop().unwrap_or_else(|| {
-                shape.rows += 1;
-                grow(&mut shape.values, shape.names.len());
-                shape.values.resize(shape.rows as usize * shape.names.len(), Text::EMPTY);
-                shape.rows - 1
-            });
+            let at = shape.take_row();
             let width = shape.names.len();
             let (start, last) = (at as usize * width, shape.last as usize * width);
             for (column, (_, value)) in labels.enumerate() {
@@ -200,18 +210,7 @@ impl SeriesTable {
             *bytes += width as u64 * NUMBER_BYTES;
             at
         });
-        let row = Row { shape: number, at };
-        if let Some(id) = free.pop()
-            && let Some(place) = rows.get_mut(id.0 as usize)
-        {
-            *place = row;
-            return id;
-        }
-        // 2^32 series would need terabytes; the limits on series refuse long before.
-        let id = SeriesId(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-        grow(rows, 1);
-        rows.push(row);
-        id
+        self.take_id(Row { shape: number, at })
     }
 
     /// The shape with these names, a new one if need be.
@@ -272,6 +271,12 @@ impl SeriesTable {
 
     /// Frees a series that no batch has named.
     pub fn discard(&mut self, id: SeriesId) {
+        self.epoch += 1;
+        self.discard_twin(id);
+    }
+
+    /// Frees a series that no batch has named and that is there a second time, so that no text goes with it.
+    pub(crate) fn discard_twin(&mut self, id: SeriesId) {
         self.forget(id);
         self.free.push(id);
     }
@@ -345,6 +350,7 @@ impl SeriesTable {
     /// Frees the retired series and returns their ids; call it when no batch is open.
     pub fn sweep(&mut self) -> Vec<SeriesId> {
         let dead = std::mem::take(&mut self.dead);
+        self.epoch += 1;
         dead.iter().for_each(|id| self.forget(*id));
         self.free.extend_from_slice(&dead);
         dead

@@ -229,9 +229,14 @@ impl Cache {
         self.pass.run = (place, 0);
     }
 
-    /// Looks a line up by its bytes up to the value.
-    pub(super) fn find(&mut self, line: &[u8], family: Family) -> Option<(Place, Slot)> {
-        let place = self.by_hash(self.secret.hash(line, family.0), line.len(), false)?;
+    /// The hash of a line's bytes up to the value.
+    pub(super) fn hash(&self, line: &[u8], family: Family) -> u64 {
+        self.secret.hash(line, family.0)
+    }
+
+    /// Looks a line up by its bytes up to the value, and their hash.
+    pub(super) fn find(&mut self, line: &[u8], hash: u64) -> Option<(Place, Slot)> {
+        let place = self.by_hash(hash, line.len(), false)?;
         Some((place, *self.slots.get(place.0 as usize)?))
     }
 
@@ -255,8 +260,8 @@ impl Cache {
     }
 
     /// Remembers a sample line that was not found, and says that it has been read.
-    pub(super) fn insert(&mut self, line: &[u8], family: Family, slot: Slot) {
-        self.add(line, self.secret.hash(line, family.0), 0, slot);
+    pub(super) fn insert(&mut self, line: &[u8], hash: u64, slot: Slot) {
+        self.add(line, hash, 0, slot);
     }
 
     /// Remembers a `# TYPE` line that was not found, and says that it has been read.

@@ -25,7 +25,12 @@ pub(crate) struct Split<'a> {
 
 /// Divides a sample line. An exemplar behind the value, which OpenMetrics allows, is left out.
 pub(crate) fn split(line: &[u8]) -> Result<Split<'_>, &'static str> {
-    let (series, rest) = line.split_at_checked(series_end(line)?).unwrap_or((line, &[]));
+    split_at(line, series_end(line)?)
+}
+
+/// Divides a sample line whose labels end at `end`.
+pub(crate) fn split_at(line: &[u8], end: usize) -> Result<Split<'_>, &'static str> {
+    let (series, rest) = line.split_at_checked(end).unwrap_or((line, &[]));
     let rest = rest.trim_ascii_start();
     let (value, rest) = word(rest);
     if value.is_empty() {
@@ -140,10 +145,11 @@ pub(crate) fn comment(line: &[u8]) -> Comment<'_> {
     else {
         return Comment::Other;
     };
-    let mut words = rest.split(|b| BLANK_BYTES.contains(b)).filter(|w| !w.is_empty());
-    let (Some(family), Some(word), None) = (words.next(), words.next(), words.next()) else {
+    let (family, rest) = blank_word(rest);
+    let (word, rest) = blank_word(rest);
+    if word.is_empty() || !blank_word(rest).0.is_empty() {
         return Comment::Bad("a TYPE line has a metric name and a type");
-    };
+    }
     let metric_type = match word {
         b"counter" => MetricType::Counter,
         b"gauge" => MetricType::Gauge,
@@ -159,9 +165,17 @@ pub(crate) fn comment(line: &[u8]) -> Comment<'_> {
     Comment::Type { family, metric_type }
 }
 
+/// The first word of what begins with blanks, and what follows it; an empty one where there is none.
+fn blank_word(text: &[u8]) -> (&[u8], &[u8]) {
+    let blanks = text.iter().take_while(|byte| BLANK_BYTES.contains(byte)).count();
+    let text = text.get(blanks..).unwrap_or_default();
+    let end = memchr::memchr2(b' ', b'\t', text).unwrap_or(text.len());
+    text.split_at_checked(end).unwrap_or((text, &[]))
+}
+
 /// Whether a metric of this name belongs to the family that the last `# TYPE` line opened.
-pub(crate) fn belongs(name: &str, family: &[u8], metric_type: MetricType) -> bool {
-    let Some(suffix) = name.as_bytes().strip_prefix(family) else { return false };
+pub(crate) fn belongs(name: &[u8], family: &[u8], metric_type: MetricType) -> bool {
+    let Some(suffix) = name.strip_prefix(family) else { return false };
     match metric_type {
         MetricType::Histogram | MetricType::Summary => {
             matches!(suffix, b"" | b"_sum" | b"_count" | b"_bucket" | b"_gsum" | b"_gcount")
@@ -196,11 +210,27 @@ const NAME_BYTES: [bool; 256] = {
     bytes
 };
 
+/// Bytes of the label name that a text begins with, if one may begin so.
+#[inline]
+pub(crate) fn label_name_length(text: &[u8]) -> usize {
+    let is_name = |byte: u8| NAME_BYTES.get(usize::from(byte)).is_some_and(|is| *is);
+    text.iter().position(|byte| !is_name(*byte)).unwrap_or(text.len())
+}
+
+/// Bytes of the metric name that a line begins with; `None` where that is none.
+pub(crate) fn metric_name_length(line: &[u8]) -> Option<usize> {
+    let mut length = label_name_length(line);
+    while let Some(after) = line.get(length..).and_then(|rest| rest.strip_prefix(b":")) {
+        length += 1 + label_name_length(after);
+    }
+    let is_name = (1..=NAME_BYTES_MAX).contains(&length) && !line.first()?.is_ascii_digit();
+    is_name.then_some(length)
+}
+
 /// Where the name that a text begins with ends.
 #[inline]
 fn name_end(text: &str) -> usize {
-    let is_name = |byte: u8| NAME_BYTES.get(usize::from(byte)).is_some_and(|is| *is);
-    text.bytes().position(|byte| !is_name(byte)).unwrap_or(text.len())
+    label_name_length(text.as_bytes())
 }
 
 fn label_name(text: &str) -> Result<(&str, &str), &'static str> {
@@ -331,10 +361,10 @@ mod tests {
         assert!(matches!(comment(b"# TYPE x"), Comment::Bad(_)));
         assert!(matches!(comment(b"# TYPE x colour"), Comment::Bad(_)));
         assert!(
-            belongs("x_total", b"x", MetricType::Counter) && !belongs("x_sum", b"x", MetricType::Counter)
+            belongs(b"x_total", b"x", MetricType::Counter) && !belongs(b"x_sum", b"x", MetricType::Counter)
         );
         assert!(
-            belongs("h_bucket", b"h", MetricType::Histogram) && !belongs("hx", b"h", MetricType::Histogram)
+            belongs(b"h_bucket", b"h", MetricType::Histogram) && !belongs(b"hx", b"h", MetricType::Histogram)
         );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Takes a body in text format 0.0.4, whole or in pieces, and the target's [`Cache`]; gives samples and counted problems. A line
 //! where it is expected costs one hash and its value; a line never seen is decoded by [`line`] and given to the caller's
-//! `resolve`, which relabels and interns it once in its life. Never fails, never keeps more of the body than one line.
+//! `resolve`, which relabels and interns it once in its life. One that is written like one before it ([`pattern`]) is not
+//! decoded: the caller is asked for a series with other values. Never fails, never keeps more of the body than some lines.
 
 mod cache;
 mod hash;
@@ -10,13 +11,16 @@ mod known;
 pub(crate) mod line;
 mod lines;
 pub(crate) mod number;
+mod pattern;
 mod tail;
 
+use crate::model::alike::{Each, Resolve};
 use crate::model::labels::{LabelsBuilder, METRIC_NAME};
 use crate::model::sample::{Exposed, MetricType, NO_TIMESTAMP, Refusal, Samples, Slot};
 use crate::model::scrape::ScrapeError;
 use known::{Family, Position};
 use line::Comment;
+use pattern::{Match, Patterns};
 
 pub use cache::Cache;
 pub use hash::Secret;
@@ -51,11 +55,12 @@ pub fn read(
     cache: &mut Cache,
     samples_max: u64,
     out: &mut Progress,
-    mut resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
+    resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
 ) -> Reading {
+    let mut resolver = Each(resolve);
     out.begin(cache);
-    out.piece(body, cache, samples_max, &mut resolve);
-    out.finish(cache, samples_max, resolve)
+    out.piece_with(body, cache, samples_max, &mut resolver);
+    out.finish_with(cache, samples_max, &mut resolver)
 }
 
 /// What is known of an answer while its pieces come in; kept for its buffers.
@@ -71,15 +76,17 @@ pub struct Progress {
     family: Family,
     /// The last `# TYPE` line that could be read; empty before the first.
     family_line: Vec<u8>,
-    /// What that line says, looked into when a line under it has to be decoded.
-    declared: Option<Declared>,
+    /// What a `# TYPE` line says: that line, where a line under it had to be decoded or it had to be read itself.
+    declared: Declared,
     labels: LabelsBuilder,
     /// Names that a line gives an empty value.
     empty: Vec<String>,
+    /// How the lines are written that had to be decoded.
+    patterns: Patterns,
 }
 
-/// The name and the type of a family.
-#[derive(Debug)]
+/// The name and the type of a family; those of none before the first.
+#[derive(Debug, Default)]
 struct Declared {
     of: Family,
     name: Vec<u8>,
@@ -87,11 +94,15 @@ struct Declared {
 }
 
 impl Declared {
-    fn read(of: Family, line: &[u8]) -> Self {
-        match line::comment(line) {
-            Comment::Type { family, metric_type } => Self { of, name: family.to_vec(), metric_type },
-            _ => Self { of, name: Vec::new(), metric_type: MetricType::Unknown },
-        }
+    /// Takes what the `# TYPE` line says that stands for this family.
+    fn set(&mut self, of: Family, said: &Comment<'_>) {
+        let (name, metric_type) = match *said {
+            Comment::Type { family, metric_type } => (family, metric_type),
+            _ => (b"".as_slice(), MetricType::Unknown),
+        };
+        self.name.clear();
+        self.name.extend_from_slice(name);
+        (self.of, self.metric_type) = (of, metric_type);
     }
 }
 
@@ -104,7 +115,8 @@ impl Progress {
         self.cut.clear();
         self.family = Family::default();
         self.family_line.clear();
-        self.declared = None;
+        self.declared.set(Family::default(), &Comment::Other);
+        self.patterns.clear();
         cache.begin();
     }
 
@@ -114,7 +126,18 @@ impl Progress {
         piece: &[u8],
         cache: &mut Cache,
         samples_max: u64,
-        mut resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
+        resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
+    ) {
+        self.piece_with(piece, cache, samples_max, &mut Each(resolve));
+    }
+
+    /// As [`Self::piece`], for a caller that knows more than how to resolve one series.
+    pub(crate) fn piece_with(
+        &mut self,
+        piece: &[u8],
+        cache: &mut Cache,
+        samples_max: u64,
+        resolver: &mut impl Resolve,
     ) {
         let mut rest = piece;
         if !self.cut.is_empty() {
@@ -124,12 +147,12 @@ impl Progress {
             if line.last() != Some(&b'\n') {
                 return;
             }
-            self.cut_line(cache, samples_max, &mut resolve);
+            self.cut_line(cache, samples_max, resolver);
             rest = after;
         }
         let whole = memchr::memrchr(b'\n', rest).map_or(0, |at| at + 1);
         let (lines, cut) = rest.split_at_checked(whole).unwrap_or((rest, &[]));
-        self.read(lines, cache, samples_max, &mut resolve);
+        self.read(lines, cache, samples_max, resolver);
         self.extend_cut(cut);
     }
 
@@ -149,42 +172,41 @@ impl Progress {
         &mut self,
         cache: &mut Cache,
         samples_max: u64,
-        mut resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
+        resolve: impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
     ) -> Reading {
-        self.cut_line(cache, samples_max, &mut resolve);
+        self.finish_with(cache, samples_max, &mut Each(resolve))
+    }
+
+    /// As [`Self::finish`], for a caller that knows more than how to resolve one series.
+    pub(crate) fn finish_with(
+        &mut self,
+        cache: &mut Cache,
+        samples_max: u64,
+        resolver: &mut impl Resolve,
+    ) -> Reading {
+        self.cut_line(cache, samples_max, resolver);
         self.samples.finish();
         self.samples.is_as_before = cache.finish(self.reading.failed.is_none());
         std::mem::take(&mut self.reading)
     }
 
     /// Reads the line that was put together.
-    fn cut_line(
-        &mut self,
-        cache: &mut Cache,
-        samples_max: u64,
-        resolve: &mut impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
-    ) {
+    fn cut_line(&mut self, cache: &mut Cache, samples_max: u64, resolver: &mut impl Resolve) {
         let mut line = std::mem::take(&mut self.cut);
         if line.len() > LINE_BYTES_MAX && line.last() != Some(&b'\n') && self.reading.failed.is_none() {
             // Of what was left out nothing may be taken for a part of it.
             self.lines += 1;
             self.reading.bad(self.lines, &line, LINE_TOO_LONG);
         } else {
-            self.read(&line, cache, samples_max, resolve);
+            self.read(&line, cache, samples_max, resolver);
         }
         line.clear();
         self.cut = line;
     }
 
     /// Reads whole lines.
-    fn read(
-        &mut self,
-        lines: &[u8],
-        cache: &mut Cache,
-        samples_max: u64,
-        resolve: &mut impl FnMut(Exposed<'_>) -> Result<Slot, Refusal>,
-    ) {
-        let mut reader = Reader { state: self, cache, resolve, family_line: None };
+    fn read(&mut self, lines: &[u8], cache: &mut Cache, samples_max: u64, resolver: &mut impl Resolve) {
+        let mut reader = Reader { state: self, cache, resolver, family_line: None };
         reader.lines(lines, samples_max);
         if let Some(line) = reader.family_line {
             self.family_line.clear();
@@ -216,12 +238,12 @@ impl Reading {
 struct Reader<'a, 't, R> {
     state: &'a mut Progress,
     cache: &'a mut Cache,
-    resolve: &'a mut R,
+    resolver: &'a mut R,
     /// The last `# TYPE` line among these lines.
     family_line: Option<&'t [u8]>,
 }
 
-impl<'t, R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, 't, R> {
+impl<'t, R: Resolve> Reader<'_, 't, R> {
     fn lines(&mut self, text: &'t [u8], samples_max: u64) {
         let mut rest = text;
         while !rest.is_empty() {
@@ -300,7 +322,7 @@ impl<'t, R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, 't, R> {
         match line::comment(line) {
             Comment::Other => Ok(()),
             Comment::Bad(problem) => Err(Refusal::Line(problem)),
-            Comment::Type { .. } => {
+            said @ Comment::Type { .. } => {
                 self.state.family = match self.cache.find_type(line) {
                     Some((place, family)) => {
                         self.cache.held(place);
@@ -309,36 +331,61 @@ impl<'t, R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, 't, R> {
                     None => self.cache.insert_type(line),
                 };
                 self.family_line = Some(line);
+                self.state.declared.set(self.state.family, &said);
                 Ok(())
             }
         }
     }
 
     fn sample(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        let parts = line::split(line).map_err(Refusal::Line)?;
+        let found = self.state.patterns.find(line);
+        let parts = found.map_or_else(|| line::split(line), |found| line::split_at(line, found.end));
+        let parts = parts.map_err(Refusal::Line)?;
         let value = number::value(parts.value).ok_or(Refusal::Line("not a value"))?;
         let timestamp = match parts.timestamp {
             None => NO_TIMESTAMP,
             Some(text) => number::timestamp(text).ok_or(Refusal::Line("not a timestamp in milliseconds"))?,
         };
         let family = self.state.family;
-        let slot = if let Some((place, slot)) = self.cache.find(parts.series, family) {
+        let hash = self.cache.hash(parts.series, family);
+        let slot = if let Some((place, slot)) = self.cache.find(parts.series, hash) {
             self.cache.held(place);
             slot
         } else {
-            let slot = self.decode(parts.series)?;
-            self.cache.insert(parts.series, family, slot);
+            let slot = self.unknown(parts.series, found)?;
+            self.cache.insert(parts.series, hash, slot);
             slot
         };
         self.push(slot, value, timestamp);
         Ok(())
     }
 
-    fn decode(&mut self, series: &[u8]) -> Result<Slot, Refusal> {
-        let Progress { labels, empty, family, family_line, declared, .. } = &mut *self.state;
+    /// The slot of a series that no known line leads to.
+    fn unknown(&mut self, series: &[u8], found: Option<Match>) -> Result<Slot, Refusal> {
+        let family = self.state.family;
+        if let Some(found) = found {
+            let metric_type = match self.state.patterns.metric_type(found, family) {
+                Some(known) => known,
+                None => self.metric_type(series.get(..found.name_length).unwrap_or_default()),
+            };
+            let declared = (family, metric_type);
+            if let Some(slot) = self.state.patterns.resolve(found, series, declared, self.resolver) {
+                return Ok(slot);
+            }
+        }
+        let (slot, metric_type) = self.decode(series)?;
+        if self.resolver.knows_alike() {
+            self.state.patterns.learn(found, series, (family, metric_type), slot, self.resolver);
+        }
+        Ok(slot)
+    }
+
+    fn decode(&mut self, series: &[u8]) -> Result<(Slot, MetricType), Refusal> {
+        let (name, rest) = line::name(series).map_err(Refusal::Line)?;
+        let metric_type = self.metric_type(name.as_bytes());
+        let Progress { labels, empty, .. } = &mut *self.state;
         labels.clear();
         empty.clear();
-        let (name, rest) = line::name(series).map_err(Refusal::Line)?;
         labels.set(METRIC_NAME, name);
         let read = line::labels(rest, |name, value| {
             let is_new = match &*value {
@@ -351,13 +398,20 @@ impl<'t, R: FnMut(Exposed<'_>) -> Result<Slot, Refusal>> Reader<'_, 't, R> {
             if is_new { Ok(()) } else { Err("a label name given twice") }
         });
         read.map_err(Refusal::Line)?;
-        let declared = match declared.take().filter(|declared| declared.of == *family) {
-            Some(known) => declared.insert(known),
-            None => declared.insert(Declared::read(*family, self.family_line.unwrap_or(family_line))),
-        };
-        let is_of_it = line::belongs(name, &declared.name, declared.metric_type);
-        let metric_type = if is_of_it { declared.metric_type } else { MetricType::Unknown };
-        (self.resolve)(Exposed { labels, empty, metric_type })
+        let slot = self.resolver.resolve(Exposed { labels, empty, metric_type })?;
+        Ok((slot, metric_type))
+    }
+
+    /// The type of a metric of this name.
+    fn metric_type(&mut self, name: &[u8]) -> MetricType {
+        let Progress { family, family_line, declared, .. } = &mut *self.state;
+        if declared.of != *family {
+            declared.set(*family, &line::comment(self.family_line.unwrap_or(family_line)));
+        }
+        match line::belongs(name, &declared.name, declared.metric_type) {
+            true => declared.metric_type,
+            false => MetricType::Unknown,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use regex::Regex;
 
 use self::pattern::Template;
 pub(crate) use self::pattern::compile as compile_pattern;
-use crate::model::labels::LabelsBuilder;
+use crate::model::labels::{LabelsBuilder, METRIC_NAME};
 
 pub use self::config::{Action, RelabelConfig};
 
@@ -70,6 +70,14 @@ impl Rules {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// Whether they only keep or drop, and look at nothing but the metric name: what becomes of one label set becomes of every other
+    /// one with its name.
+    pub(crate) fn judge_by_name(&self) -> bool {
+        self.rules.iter().all(|rule| {
+            rule.source_labels == [METRIC_NAME] && matches!(rule.step, Step::Keep(_) | Step::Drop(_))
+        })
     }
 
     /// Changes `labels` as the rules say; false means that they drop it, and then the labels are of no use.

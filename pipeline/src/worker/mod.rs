@@ -3,6 +3,8 @@
 //! The worker owns all series, the open batch and the encoder, and runs on one thread. It looks at no clock and does
 //! no I/O: `now` is an argument.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod parts;
 mod thread;
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{TargetState, Worker, address};
-use crate::intern::TargetSeries;
+use crate::intern::{Resolver, TargetSeries};
 use crate::model::scrape::{Exposition, Part};
 use crate::model::target::Target;
 use crate::parse::{Cache, Progress, Reading};
@@ -38,9 +38,9 @@ impl Worker {
         let samples_max = self.samples_max(target);
         let Self { limits, external, table, .. } = self;
         let TargetState { lines, series, .. } = state;
-        let reading = progress.finish(lines, samples_max, |exposed| {
-            series.resolve(exposed, target, external, limits.max_series, table)
-        });
+        let series_max = limits.max_series;
+        let mut resolver = Resolver { series, target, external, series_max, table };
+        let reading = progress.finish_with(lines, samples_max, &mut resolver);
         self.spare = progress;
         reading
     }
@@ -58,10 +58,10 @@ impl Worker {
         if is_new {
             progress.begin(lines);
         }
+        let series_max = limits.max_series;
+        let mut resolver = Resolver { series, target, external, series_max, table };
         for piece in &exposition.pieces {
-            progress.piece(piece, lines, samples_max, |exposed| {
-                series.resolve(exposed, target, external, limits.max_series, table)
-            });
+            progress.piece_with(piece, lines, samples_max, &mut resolver);
         }
         progress
     }

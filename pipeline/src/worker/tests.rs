@@ -14,6 +14,7 @@ use crate::model::target::Limits as JobLimits;
 use crate::relabel::{RelabelConfig, Rules};
 use crate::rest::Rest;
 
+mod alike;
 mod journal;
 mod parts;
 mod short_cut;
