@@ -67,7 +67,7 @@ pub(crate) struct Disk {
     dir: PathBuf,
     commit_interval: Duration,
     entries: mpsc::Receiver<Pending>,
-    /// Told when half of the room for entries is taken.
+    /// Told when much waits here.
     hurry: Arc<Notify>,
     /// Entries that are written before anything else.
     at_hand: usize,
@@ -414,14 +414,37 @@ async fn changed(taken: &mut watch::Receiver<u64>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, Opened, open};
+    use super::super::{Config, Opened, WAITING_BYTES, open};
     use super::*;
+
+    fn opened(dir: &tempfile::TempDir) -> (Journal, Disk) {
+        let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let Opened { journal, disk, .. } = open(dir.path(), &Config::default(), 0, 1, metrics).unwrap();
+        (journal, disk)
+    }
+
+    #[tokio::test]
+    async fn much_that_waits_is_written_before_its_sync_is_due() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, mut disk) = opened(&dir);
+        let (_taken, mut taken) = watch::channel(0);
+        let stopping = CancellationToken::new();
+        (disk.commit_interval, disk.since) = (Duration::from_secs(3600), Some(Instant::now()));
+        assert!(journal.append(Entry::default()).await);
+        let next = disk.next(&mut taken, &stopping);
+        assert!(tokio::time::timeout(Duration::ZERO, next).await.is_err(), "little waits for the sync");
+        let series = vec![0; WAITING_BYTES + 1];
+        assert!(journal.append(Entry { series, ..Entry::default() }).await);
+        for _ in 0..2 {
+            let next = tokio::time::timeout(Duration::from_secs(10), disk.next(&mut taken, &stopping));
+            assert!(matches!(next.await, Ok(Next::Entry(_))));
+        }
+    }
 
     #[tokio::test]
     async fn a_sync_that_is_due_takes_all_that_waits() {
         let dir = tempfile::tempdir().unwrap();
-        let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
-        let Opened { journal, mut disk, .. } = open(dir.path(), &Config::default(), 0, 1, metrics).unwrap();
+        let (journal, mut disk) = opened(&dir);
         for _ in 0..3 {
             assert!(journal.append(Entry::default()).await);
         }

@@ -41,6 +41,9 @@ pub(crate) use scribe::{Entry, Scribe};
 const ENTRIES_MAX: usize = 1024;
 /// Bytes that wait for the disk, or one entry that is larger.
 pub const PENDING_BYTES_MAX: u32 = 32 << 20;
+/// Bytes that wait beyond which they are written at once, and synced in their time: at first sight series come with their labels,
+/// which makes several megabytes of the first scrapes of all targets.
+const WAITING_BYTES: usize = 1 << 20;
 
 /// Section `journal`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -147,7 +150,7 @@ impl Journal {
     pub(crate) async fn append(&self, entry: Entry) -> bool {
         let bytes = u32::try_from(entry.bytes()).unwrap_or(u32::MAX);
         let room = self.room.available_permits().saturating_sub(bytes as usize);
-        if room < PENDING_BYTES_MAX as usize / 2 || self.entries.capacity() < ENTRIES_MAX / 2 {
+        if room < PENDING_BYTES_MAX as usize - WAITING_BYTES || self.entries.capacity() < ENTRIES_MAX / 2 {
             self.hurry.notify_one();
         }
         let send = async {

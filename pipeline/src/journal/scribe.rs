@@ -112,6 +112,8 @@ impl Scribe {
         }
         let runs = runs.finish();
         frame::finish(&mut series, HEADER, first, self.next - first);
+        // It grew by doubling, and waits for the disk.
+        series.shrink_to_fit();
         let mut samples = Vec::with_capacity(64 + runs.len() + count_added * 8);
         let start = frame::begin(&mut samples);
         push(u64::from(self.generation), &mut samples);
