@@ -36,7 +36,7 @@ pub(super) fn write(rows: &Rows, batch: &Batch, table: &SeriesTable, schema: &Sc
     let mut writer =
         ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&arrow_schema), options).unwrap();
     let mut values = vec![0.0; rows.len()];
-    rows.values(batch, 0, &mut values);
+    rows.values(batch, 0, &mut values, |value| value);
     let times: Vec<i64> = rows.timestamps().flatten().copied().collect();
     let series: Vec<SeriesRef<'_>> = rows
         .series

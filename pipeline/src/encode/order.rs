@@ -79,8 +79,9 @@ impl Rows {
         Some((*self.times.iter().min()?, *self.times.iter().max()?))
     }
 
-    /// The values of so many rows from `from` on. Only a part of an object at a time, so that it is never held whole.
-    pub(crate) fn values(&self, batch: &Batch, from: usize, out: &mut [f64]) {
+    /// The values of so many rows from `from` on, each made a `T`. Only a part of an object at a time, so that it is never held
+    /// whole.
+    pub(crate) fn values<T>(&self, batch: &Batch, from: usize, out: &mut [T], of: impl Fn(f64) -> T) {
         let until = from + out.len();
         let mut buffer = Vec::new();
         let blocks = batch.blocks().iter().zip(&self.blocks);
@@ -89,7 +90,7 @@ impl Rows {
                 for (first, value) in placed.firsts.iter().zip(values) {
                     // Beyond the end is what belongs to another part, and what is loose.
                     if let Some(place) = out.get_mut((*first as usize + scrape).wrapping_sub(from)) {
-                        *place = *value;
+                        *place = of(*value);
                     }
                 }
             });
@@ -97,7 +98,7 @@ impl Rows {
         let first = self.loose.partition_point(|sample| (sample.row as usize) < from);
         for sample in self.loose.iter().skip(first) {
             let Some(place) = out.get_mut(sample.row as usize - from) else { break };
-            *place = sample.value;
+            *place = of(sample.value);
         }
     }
 }
@@ -193,7 +194,8 @@ impl Order {
 
     /// The samples of all ranks that are not in order.
     fn loose(&self, batch: &Batch, places: &[Place]) -> Vec<Loose> {
-        let (mut loose, mut buffer) = (Vec::new(), Vec::new());
+        let count = places.iter().filter(|place| place.sources > 1).map(|place| place.rows as usize).sum();
+        let (mut loose, mut buffer) = (Vec::with_capacity(count), Vec::new());
         for block in batch.blocks() {
             let ranks = block.series().iter().map(|id| self.rank(*id)).enumerate();
             let is_loose =
@@ -352,6 +354,7 @@ fn put_in_order(rows: &mut Rows, places: &mut [Place]) {
 /// Gives the loose samples their rows, and their runs the timestamps.
 fn place_loose(rows: &mut Rows, places: &[Place]) {
     let Rows { loose, times, times_from, ends, .. } = rows;
+    times.reserve_exact(loose.len());
     for run in loose.chunk_by_mut(|a, b| a.row == b.row) {
         let Some(place) = run.first().and_then(|sample| places.get(sample.row as usize)) else { continue };
         if let Some(from) = times_from.get_mut(place.run as usize) {
@@ -397,7 +400,9 @@ mod tests {
     /// The values of all rows, a few at a time.
     fn values(rows: &Rows, batch: &Batch) -> Vec<f64> {
         let mut all = vec![f64::NAN; rows.len()];
-        all.chunks_mut(2).enumerate().for_each(|(part, out)| rows.values(batch, 2 * part, out));
+        all.chunks_mut(2)
+            .enumerate()
+            .for_each(|(part, out)| rows.values(batch, 2 * part, out, |value| value));
         all
     }
 

@@ -286,12 +286,13 @@ impl Chunk {
             }
             last = (times, start);
             if body.len() >= 8 * PAGE_ROWS {
-                pages.plain(&mut body)?;
+                pages.plain(&body)?;
+                body.clear();
                 last = (&[], 0);
             }
         }
         if !body.is_empty() {
-            pages.plain(&mut body)?;
+            pages.plain(&body)?;
         }
         let range = rows.time_range();
         let statistics =
@@ -301,17 +302,13 @@ impl Chunk {
 
     fn of_values(rows: &Rows, batch: &Batch, compressor: &mut Compressor) -> Result<Self, ParquetError> {
         let mut pages = Pages::new(compressor, Content::Numbers);
-        let (mut values, mut body, mut range) = (Vec::new(), Vec::new(), None);
+        let mut values = vec![[0; 8]; PAGE_ROWS.min(rows.len())];
+        let mut range = None;
         for from in (0..rows.len()).step_by(PAGE_ROWS) {
-            values.clear();
-            values.resize(PAGE_ROWS.min(rows.len() - from), 0.0);
-            rows.values(batch, from, &mut values);
+            values.truncate(rows.len() - from);
+            rows.values(batch, from, &mut values, f64::to_le_bytes);
             range = widened(range, &values);
-            body.resize(8 * values.len(), 0);
-            for (eight, value) in body.chunks_exact_mut(8).zip(&values) {
-                eight.copy_from_slice(&value.to_le_bytes());
-            }
-            pages.plain(&mut body)?;
+            pages.plain(values.as_flattened())?;
         }
         let statistics = range.map(|(min, max)| {
             Statistics::double(Some(of_order(min)), Some(of_order(max)), None, Some(0), false)
@@ -390,11 +387,9 @@ impl<'a> Pages<'a> {
         self.page(CompressedPage::new(page, body.len()))
     }
 
-    /// A page of values of eight bytes, which are taken.
-    fn plain(&mut self, body: &mut Vec<u8>) -> Result<(), ParquetError> {
-        self.data(body, body.len() / 8, Encoding::PLAIN)?;
-        body.clear();
-        Ok(())
+    /// A page of values of eight bytes.
+    fn plain(&mut self, body: &[u8]) -> Result<(), ParquetError> {
+        self.data(body, body.len() / 8, Encoding::PLAIN)
     }
 
     fn compress(&mut self, body: &[u8]) -> io::Result<Bytes> {
@@ -424,10 +419,11 @@ fn count(values: usize) -> Result<u32, ParquetError> {
 
 /// The range of numbers that these values widen, as places in the total order of IEEE 754, which is what the footer declares;
 /// NaN is left out.
-fn widened(range: Option<(i64, i64)>, values: &[f64]) -> Option<(i64, i64)> {
+fn widened(range: Option<(i64, i64)>, values: &[[u8; 8]]) -> Option<(i64, i64)> {
     let (mut min, mut max) = range.unwrap_or((i64::MAX, i64::MIN));
     for value in values {
-        let place = in_order(*value);
+        let value = f64::from_le_bytes(*value);
+        let place = in_order(value);
         min = min.min(if value.is_nan() { i64::MAX } else { place });
         max = max.max(if value.is_nan() { i64::MIN } else { place });
     }

@@ -111,7 +111,7 @@ impl VectorEncoder {
     ) -> Encoded {
         let rows = self.order.place(batch, &mut Layouts::new(table, &self.schema));
         let mut values = vec![0.0; rows.len()];
-        rows.values(batch, 0, &mut values);
+        rows.values(batch, 0, &mut values, |value| value);
         let runs = Runs::new(&rows, values);
         let mut parts = Parts::new(&self.config, batch, numbers, give);
         let mut writer = Writer::default();
