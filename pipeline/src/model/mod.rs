@@ -10,4 +10,5 @@ pub mod secret;
 pub mod series;
 pub mod target;
 pub(crate) mod texts;
+pub mod times;
 pub mod units;
