@@ -240,11 +240,11 @@ fn write_times<'a>(scrape: i64, added: impl Iterator<Item = Added<'a>>, out: &mu
         }
     };
     for Added { values, times, .. } in added {
-        let (each, all) = match times {
-            Times::Same(time) => (0, Some((*time, values.len() as u64))),
-            Times::Each(_) | Times::Grouped(..) => (values.len(), None),
+        let each = match times {
+            Times::Same(time) => (&[][..], Some((*time, values.len() as u64))),
+            Times::Each(times) => (&**times, None),
         };
-        for (time, length) in (0..each).map(|place| (times.at(place), 1)).chain(all) {
+        for (time, length) in each.0.iter().map(|time| (*time, 1)).chain(each.1) {
             if time == run.0 {
                 run.1 += length;
             } else {

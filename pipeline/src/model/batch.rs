@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use super::object::Tenure;
 use super::series::SeriesId;
-use super::times::Grouping;
-pub use super::times::Times;
 
 /// Series in the order in which a target brings them, and where a batch holds their values.
 #[derive(Clone, Debug)]
@@ -17,21 +15,39 @@ pub struct LineUp {
     series: Arc<[SeriesId]>,
     /// The batch and its block that the last scrape was added to.
     place: Option<(u64, usize)>,
-    /// Of those that come with timestamps of their own.
-    grouping: Grouping,
 }
 
 impl LineUp {
     /// A list that no batch knows.
     #[must_use]
     pub fn new(series: &[SeriesId]) -> Self {
-        Self { series: series.into(), place: None, grouping: Grouping::default() }
+        Self { series: series.into(), place: None }
     }
 
     /// The series.
     #[must_use]
     pub fn series(&self) -> &[SeriesId] {
         &self.series
+    }
+}
+
+/// The timestamps of a scrape's samples, milliseconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// All have this one.
+    Same(i64),
+    /// Each has its own, in the order of the series.
+    Each(Box<[i64]>),
+}
+
+impl Times {
+    /// The timestamp of the sample at this place.
+    #[must_use]
+    pub fn at(&self, place: usize) -> i64 {
+        match self {
+            Self::Same(time) => *time,
+            Self::Each(times) => times.get(place).copied().unwrap_or_default(),
+        }
     }
 }
 
@@ -174,7 +190,6 @@ impl Batch {
             return;
         }
         let arrival = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
-        let times = times.grouped(&mut line_up.grouping);
         let known = line_up.place.filter(|(batch, _)| *batch == self.number).map(|(_, at)| at);
         let at = match known.and_then(|at| Some((at, self.blocks.get_mut(at)?))) {
             Some((at, block)) if Arc::ptr_eq(&block.series, &line_up.series) => {
@@ -274,8 +289,7 @@ mod tests {
                 batch.add(line_up, times.clone(), &values);
                 let added: Vec<_> = batch.added_since(before).collect();
                 prop_assert_eq!(added.len(), 1);
-                prop_assert_eq!(added[0].series, &*series);
-                prop_assert!((0..series.len()).all(|i| added[0].times.at(i) == times.at(i)));
+                prop_assert_eq!((added[0].series, added[0].times), (&*series, &times));
                 prop_assert!(added[0].values.iter().zip(&values).all(|(a, b)| a.to_bits() == b.to_bits()));
             }
             let all: Vec<_> = batch.iter().map(|(id, time, value)| (id, time, value.to_bits())).collect();

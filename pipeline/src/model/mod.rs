@@ -10,5 +10,4 @@ pub mod secret;
 pub mod series;
 pub mod target;
 pub(crate) mod texts;
-pub mod times;
 pub mod units;
