@@ -5,7 +5,7 @@
 
 mod row;
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -175,12 +175,6 @@ impl PartialEq for SeriesRef<'_> {
 }
 
 impl Eq for SeriesRef<'_> {}
-
-impl Hash for SeriesRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.row().hash(state);
-    }
-}
 
 impl SeriesTable {
     /// Gives a series an id; its labels are sorted by name. The caller holds that id once, and gives it back with
