@@ -2,6 +2,7 @@
 
 mod formats;
 mod places;
+mod scripted;
 mod storms;
 mod turns;
 
@@ -12,190 +13,12 @@ use std::sync::{Mutex, MutexGuard};
 use pipeline::model::object::Format;
 use proptest::prelude::*;
 
+use scripted::{Memory, Scripted, Step};
+
 use super::*;
 use crate::key::Key;
 use crate::spool::tests::{NOW, config, metrics, object};
 use crate::store::{Body, Error, Receipt, Stored};
-
-/// What the store does with one PUT.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Ok,
-    /// Stores the object, but the answer is lost.
-    Lost,
-    /// Neither stores nor answers.
-    Hang,
-    /// Stores and does not answer.
-    StoreThenHang,
-    Fail(Next),
-    /// Something on the way sends it twice, and the second answer is the one that comes.
-    Twice,
-}
-
-/// A store in memory that follows a script, then accepts everything.
-#[derive(Debug)]
-struct Scripted {
-    inner: Mutex<Memory>,
-    started: Instant,
-}
-
-#[derive(Debug)]
-struct Memory {
-    puts: VecDeque<Step>,
-    /// What listing and looking are answered with, unless they work.
-    list: Option<Next>,
-    head: Option<Next>,
-    /// Of the server, when the store was made.
-    clock: i64,
-    objects: BTreeMap<String, Body>,
-    /// When each was stored, by the server's clock.
-    times: BTreeMap<String, i64>,
-    /// Keys in the order in which they arrived.
-    arrived: Vec<String>,
-    /// Every PUT: key, condition, seconds since the store was made.
-    attempts: Vec<(String, Condition, u64)>,
-    refreshes: usize,
-    /// How many of these bring nothing; and whether the others give back the permission to list and look.
-    vain: usize,
-    heals: bool,
-    /// Where it is now, and what it had at the places before.
-    bucket: &'static str,
-    elsewhere: Vec<BTreeMap<String, Body>>,
-    /// Whether it takes no notice of conditions.
-    careless: bool,
-    /// Seconds since it was made of every request of any kind.
-    requests: Vec<u64>,
-}
-
-impl Scripted {
-    fn new(puts: impl IntoIterator<Item = Step>) -> Arc<Self> {
-        let memory = Memory {
-            puts: puts.into_iter().collect(),
-            list: None,
-            head: None,
-            clock: NOW,
-            objects: BTreeMap::new(),
-            times: BTreeMap::new(),
-            arrived: Vec::new(),
-            attempts: Vec::new(),
-            refreshes: 0,
-            vain: 0,
-            heals: false,
-            bucket: "a",
-            elsewhere: Vec::new(),
-            careless: false,
-            requests: Vec::new(),
-        };
-        Arc::new(Self { inner: Mutex::new(memory), started: Instant::now() })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.inner.lock().unwrap()
-    }
-
-    fn attempts(&self) -> Vec<(String, Condition, u64)> {
-        self.lock().attempts.clone()
-    }
-
-    fn elapsed(&self) -> u64 {
-        self.started.elapsed().as_secs()
-    }
-}
-
-impl Memory {
-    /// From now on objects go there, where there is nothing yet.
-    fn move_to(&mut self, bucket: &'static str) {
-        self.bucket = bucket;
-        let before = std::mem::take(&mut self.objects);
-        self.elsewhere.push(before);
-    }
-}
-
-impl Scripted {
-    fn take(&self, key: &str, body: &Body, condition: Condition) -> (Step, Result<Receipt, Error>) {
-        let elapsed = self.elapsed();
-        let mut memory = self.lock();
-        memory.requests.push(elapsed);
-        memory.attempts.push((key.to_owned(), condition, elapsed));
-        let step = memory.puts.pop_front().unwrap_or(Step::Ok);
-        if let Step::Fail(next) = step {
-            return (step, Err(failure(next)));
-        }
-        if matches!(step, Step::Hang) {
-            return (step, Err(failure(Next::Unknown)));
-        }
-        if condition == Condition::Absent && !memory.careless && memory.objects.contains_key(key) {
-            return (step, Err(failure(Next::Exists)));
-        }
-        memory.objects.insert(key.to_owned(), body.clone());
-        let time = memory.clock + elapsed as i64;
-        memory.times.insert(key.to_owned(), time);
-        memory.arrived.push(key.to_owned());
-        let answer = match step {
-            Step::Lost => Err(failure(Next::Unknown)),
-            Step::Twice => Err(failure(Next::Exists)),
-            _ => Ok(Receipt::default()),
-        };
-        (step, answer)
-    }
-}
-
-fn failure(next: Next) -> Error {
-    Error { next, class: "scripted", text: format!("scripted {next:?}") }
-}
-
-impl Store for Scripted {
-    async fn ready(&self) {}
-
-    fn location(&self) -> Option<Location> {
-        Some(Location { bucket: self.lock().bucket.to_owned(), prefix: "p".to_owned() })
-    }
-
-    fn is_hopeless(&self) -> bool {
-        false
-    }
-
-    async fn server_time(&self) -> Result<i64, Error> {
-        Ok(self.lock().clock + self.elapsed() as i64)
-    }
-
-    async fn put(&self, key: &str, body: &Body, condition: Condition) -> Result<Receipt, Error> {
-        let (step, answer) = self.take(key, body, condition);
-        if matches!(step, Step::Hang | Step::StoreThenHang) {
-            std::future::pending::<()>().await;
-        }
-        answer
-    }
-
-    async fn head(&self, key: &str) -> Result<Option<Stored>, Error> {
-        let elapsed = self.elapsed();
-        let mut memory = self.lock();
-        memory.requests.push(elapsed);
-        let stored = |body: &Body| Stored {
-            size: body.bytes.len() as u64,
-            crc32: Some(body.crc32),
-            modified: memory.times.get(key).copied(),
-        };
-        memory.head.map_or_else(|| Ok(memory.objects.get(key).map(stored)), |next| Err(failure(next)))
-    }
-
-    async fn largest_key_in(&self, _: &str, after: &str) -> Result<Option<String>, Error> {
-        let elapsed = self.elapsed();
-        let mut memory = self.lock();
-        memory.requests.push(elapsed);
-        let largest = memory.objects.keys().rfind(|key| key.as_str() > after).cloned();
-        memory.list.map_or(Ok(largest), |next| Err(failure(next)))
-    }
-
-    async fn refresh(&self) -> bool {
-        let mut memory = self.lock();
-        memory.refreshes += 1;
-        if memory.heals {
-            (memory.list, memory.head) = (None, None);
-        }
-        memory.refreshes > memory.vain
-    }
-}
 
 /// One life of the agent.
 struct Life {
@@ -221,6 +44,15 @@ async fn live(dir: &Path, store: &Arc<Scripted>, sequences: &[u64], patience: Du
     let uploader = uploader(store, &spool, &progress, &metrics, Turn::always());
     let _ = tokio::time::timeout(patience, uploader.run(std::future::ready(()))).await;
     Life { metrics, progress, left: spool.status().objects }
+}
+
+/// A life that ends as soon as its first PUT has been answered, before anything comes of that.
+async fn killed(dir: &Path, store: &Arc<Scripted>, sequences: &[u64]) {
+    let answered = store.answered.notified();
+    tokio::select! {
+        _ = live(dir, store, sequences, HOUR) => panic!("it ended by itself"),
+        () = answered => {}
+    }
 }
 
 fn uploader(
@@ -419,7 +251,7 @@ async fn a_recorded_key_too_far_ahead_stops_until_the_servers_get_there() {
 async fn the_key_is_durable_before_the_first_byte() {
     let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Lost]));
     // The process dies after the bytes have arrived and before the answer has.
-    live(dir.path(), &store, &[1], Duration::from_millis(1)).await;
+    killed(dir.path(), &store, &[1]).await;
     assert_eq!(store.attempts().len(), 1);
     store.lock().clock = NOW + 500;
     let life = live(dir.path(), &store, &[2], HOUR).await;
@@ -466,6 +298,8 @@ async fn arrivals(happenings: Vec<Happening>) -> (usize, Vec<String>) {
             Happening::Clock(step) => store.lock().clock += step,
             Happening::Restart => {
                 live(dir.path(), &store, &waiting, Duration::from_millis(3)).await;
+                // A process that has ended writes no more: the only thread for files has done what was asked of it.
+                crate::blocking::blocking(|| ()).await;
                 waiting.clear();
             }
             Happening::Carry => {
@@ -489,7 +323,7 @@ proptest! {
 
     #[test]
     fn keys_strictly_increase_through_clocks_failures_and_restarts(happenings in happenings()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).max_blocking_threads(1).build().unwrap();
         let (objects, arrived) = runtime.block_on(arrivals(happenings));
         prop_assert_eq!(arrived.len(), objects);
         prop_assert!(arrived.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", arrived);

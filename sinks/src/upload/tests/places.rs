@@ -33,12 +33,13 @@ async fn moved(step: Step, there: Option<i64>, may_list: bool, restart: bool) ->
         }
     };
     if restart {
-        live(dir.path(), &store, &[1], Duration::from_millis(1)).await;
+        killed(dir.path(), &store, &[1]).await;
         change(&store);
         live(dir.path(), &store, &[], HOUR).await;
     } else {
+        let answered = store.answered.notified();
         let soon = async {
-            sleep(Duration::from_millis(1)).await;
+            answered.await;
             change(&store);
         };
         tokio::join!(live(dir.path(), &store, &[1], HOUR), soon);
@@ -68,7 +69,7 @@ async fn what_was_sent_to_the_old_place_keeps_its_key_unless_that_would_not_be_r
 #[tokio::test(start_paused = true)]
 async fn the_same_key_at_the_new_place_is_another_writers() {
     let (dir, store) = (tempfile::tempdir().unwrap(), Scripted::new([Step::Lost, Step::Fail(Next::Exists)]));
-    live(dir.path(), &store, &[1], Duration::from_millis(1)).await;
+    killed(dir.path(), &store, &[1]).await;
     store.lock().move_to("b");
     let life = live(dir.path(), &store, &[], HOUR).await;
     assert!(life.stopped().is_some_and(|text| text.contains("another writer")));
@@ -80,12 +81,12 @@ async fn what_comes_back_to_a_place_is_found_there() {
     for there in [None, Some(NOW + 50)] {
         let (dir, store) =
             (tempfile::tempdir().unwrap(), Scripted::new([Step::Lost, Step::Fail(Next::Unknown)]));
-        live(dir.path(), &store, &[1], Duration::from_millis(1)).await;
+        killed(dir.path(), &store, &[1]).await;
         store.lock().move_to("b");
         if let Some(there) = there {
             store.lock().objects.insert(key(there, 7), body("of an earlier life"));
         }
-        live(dir.path(), &store, &[], Duration::from_millis(1)).await;
+        killed(dir.path(), &store, &[]).await;
         {
             let mut memory = store.lock();
             memory.move_to("a");
@@ -111,7 +112,7 @@ async fn lose_a_key(denied: (Option<Next>, Option<Next>)) {
     live(dir.path(), &store, &[1], HOUR).await;
     let before = fs::read(dir.path().join("state")).unwrap();
     // Its answer is lost, and the process dies.
-    live(dir.path(), &store, &[2], Duration::from_millis(1)).await;
+    killed(dir.path(), &store, &[2]).await;
     assert_eq!(store.lock().arrived.len(), 2);
     let after = fs::read(dir.path().join("state")).unwrap();
     let mut torn = after.clone();
