@@ -174,7 +174,7 @@ impl TargetSeries {
         }
         self.is_settled =
             is_plain && done.kept == samples.values.len() as u64 && done.kept == self.len() as u64;
-        let times = if is_plain { Times::Same(time) } else { Times::Each(times.as_slice().into()) };
+        let times = if is_plain { Times::Same(time) } else { Times::Each(times) };
         batch.add(&mut self.line_up, times, values);
         done
     }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::model::batch::{Batch, Block, Times};
+use crate::model::batch::{Batch, Block, Shown};
 use crate::model::series::SeriesId;
 
 use super::layout::Layouts;
@@ -84,12 +84,12 @@ impl Rows {
     pub(crate) fn values<T>(&self, batch: &Batch, from: usize, out: &mut [T], of: impl Fn(f64) -> T) {
         let until = from + out.len();
         let mut buffer = Vec::new();
-        let blocks = batch.blocks().iter().zip(&self.blocks);
+        let blocks = batch.blocks().zip(&self.blocks);
         for (block, placed) in blocks.filter(|(_, p)| p.range.start < until && from < p.range.end) {
-            block.for_each_back(&mut buffer, |scrape, values| {
+            block.for_each_back(&mut buffer, |Shown { number, values, .. }| {
                 for (first, value) in placed.firsts.iter().zip(values) {
                     // Beyond the end is what belongs to another part, and what is loose.
-                    if let Some(place) = out.get_mut((*first as usize + scrape).wrapping_sub(from)) {
+                    if let Some(place) = out.get_mut((*first as usize + number).wrapping_sub(from)) {
                         *place = of(*value);
                     }
                 }
@@ -168,7 +168,7 @@ impl Order {
         }
         rows.times_from = vec![0; runs];
         for block in batch.blocks() {
-            let placed = self.place_block(block, &places, &mut rows);
+            let placed = self.place_block(&block, &places, &mut rows);
             rows.blocks.push(placed);
         }
         place_loose(&mut rows, &places);
@@ -179,9 +179,9 @@ impl Order {
     fn count(&self, batch: &Batch) -> Vec<Place> {
         let mut places = vec![Place::default(); self.different];
         for block in batch.blocks() {
-            let scrapes = u32::try_from(block.times().len()).unwrap_or(u32::MAX);
+            let scrapes = u32::try_from(block.scrapes()).unwrap_or(u32::MAX);
             // Timestamps of their own need not ascend.
-            let sources = if ascends(block) { 1 } else { 2 };
+            let sources = if ascends(&block) { 1 } else { 2 };
             for id in block.series().iter() {
                 if let Some(place) = places.get_mut(self.rank(*id) as usize) {
                     place.rows += scrapes;
@@ -204,11 +204,9 @@ impl Order {
             if found.is_empty() {
                 continue;
             }
-            block.for_each_back(&mut buffer, |scrape, values| {
-                let (times, arrival) = (block.times().get(scrape), block.arrivals().get(scrape));
-                let (Some(times), Some(arrival)) = (times, arrival) else { return };
+            block.for_each_back(&mut buffer, |Shown { arrival, times, values, .. }| {
                 loose.extend(found.iter().filter_map(|(at, rank)| {
-                    let arrival = (*arrival, u32::try_from(*at).unwrap_or(NONE));
+                    let arrival = (arrival, u32::try_from(*at).unwrap_or(NONE));
                     Some(Loose { row: *rank, time: times.at(*at), arrival, value: *values.get(*at)? })
                 }));
             });
@@ -217,20 +215,21 @@ impl Order {
     }
 
     /// Gives the runs of a block's series their timestamps, and says where their values go.
-    fn place_block(&self, block: &Block, places: &[Place], rows: &mut Rows) -> Placed {
+    fn place_block(&self, block: &Block<'_>, places: &[Place], rows: &mut Rows) -> Placed {
         let Rows { times, times_from, ends, .. } = rows;
-        let scrapes = block.times().len();
-        let is_shared = block.times().iter().all(|times| matches!(times, Times::Same(_)));
+        let stamps = block.times();
+        let scrapes = stamps.len();
+        let is_shared = stamps.iter().all(|stamps| stamps.shared().is_some());
         let mut from = times.len();
         if is_shared {
-            times.extend(block.times().iter().map(|times| times.at(0)));
+            times.extend(stamps.iter().map(|stamps| stamps.at(0)));
         }
         let (mut start, mut end) = (usize::MAX, 0);
         let mut first_of = |at: usize, id: SeriesId| {
             let place = places.get(self.rank(id) as usize).filter(|place| place.sources == 1)?;
             if !is_shared {
                 from = times.len();
-                times.extend(block.times().iter().map(|times| times.at(at)));
+                times.extend(stamps.iter().map(|stamps| stamps.at(at)));
             }
             *times_from.get_mut(place.run as usize)? = u32::try_from(from).ok()?;
             let first = ends.get(place.run as usize)? - place.rows;
@@ -328,11 +327,10 @@ fn gallop(ids: &[SeriesId], mut before: impl FnMut(SeriesId) -> bool) -> usize {
 }
 
 /// Whether the samples of each series of a block are in order of time.
-fn ascends(block: &Block) -> bool {
-    block.times().windows(2).all(|pair| match pair {
-        [Times::Same(a), Times::Same(b)] => a < b,
-        [a, b] => (0..block.series().len()).all(|at| a.at(at) < b.at(at)),
-        _ => true,
+fn ascends(block: &Block<'_>) -> bool {
+    block.times().array_windows().all(|[a, b]| match (a.shared(), b.shared()) {
+        (Some(a), Some(b)) => a < b,
+        _ => (0..block.series().len()).all(|at| a.at(at) < b.at(at)),
     })
 }
 
@@ -369,7 +367,7 @@ fn place_loose(rows: &mut Rows, places: &[Place]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::batch::LineUp;
+    use crate::model::batch::{LineUp, Times};
     use crate::model::labels::Labels;
     use crate::model::sample::MetricType;
     use crate::model::series::SeriesTable;

@@ -77,8 +77,8 @@ struct Lists(Vec<(Arc<[SeriesId]>, usize)>);
 
 impl Lists {
     fn of(batch: &Batch) -> Self {
-        let list = |block: &Block| (Arc::clone(block.series()), block.times().len());
-        let mut lists: Vec<_> = batch.blocks().iter().map(list).collect();
+        let list = |block: Block<'_>| (Arc::clone(block.series()), block.scrapes());
+        let mut lists: Vec<_> = batch.blocks().map(list).collect();
         lists.sort_unstable_by_key(|(series, scrapes)| (series.as_ptr().addr(), *scrapes));
         Self(lists)
     }

@@ -187,11 +187,7 @@ fn read_scrape(frame: &Frame<'_>, definitions: &Definitions, batch: &mut Batch) 
         }
     }
     let used = u32::try_from(kept.len()).unwrap_or(u32::MAX);
-    let times = match times.first() {
-        Some(first) if times.iter().all(|time| time == first) => Times::Same(*first),
-        _ => Times::Each(times.into()),
-    };
-    batch.add(&mut LineUp::new(&known), times, &kept);
+    batch.add(&mut LineUp::new(&known), Times::Each(&times), &kept);
     if left > 0 {
         return Some(used);
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::frame::{self, HEADER};
 use super::number::{push, push_signed};
-use crate::model::batch::{Added, Batch, Times};
+use crate::model::batch::{Added, Batch};
 use crate::model::labels::write_text;
 use crate::model::object::Tenure;
 use crate::model::series::{SeriesId, SeriesTable};
@@ -240,11 +240,9 @@ fn write_times<'a>(scrape: i64, added: impl Iterator<Item = Added<'a>>, out: &mu
         }
     };
     for Added { values, times, .. } in added {
-        let each = match times {
-            Times::Same(time) => (&[][..], Some((*time, values.len() as u64))),
-            Times::Each(times) => (&**times, None),
-        };
-        for (time, length) in each.0.iter().map(|time| (*time, 1)).chain(each.1) {
+        let shared = times.shared().map(|time| (time, values.len() as u64));
+        let each = if shared.is_some() { 0..0 } else { 0..values.len() };
+        for (time, length) in each.map(|at| (times.at(at), 1)).chain(shared) {
             if time == run.0 {
                 run.1 += length;
             } else {

@@ -1,13 +1,21 @@
 //! The batch: what was scraped since the last object, as columns for each target.
 //!
 //! A target mostly brings the same series scrape after scrape, and most values have not changed. So a block holds the list of
-//! series once, the values of the last scrape, and of each scrape before only what was different, found by one bit for each
-//! sample. Going back from the last scrape gives all of them.
+//! series and the values of the last scrape. What a scrape replaced goes to the end of a log that all blocks share: one bit for
+//! each sample, set where its value is not that of the scrape before, and the values that were replaced. Going back from the last
+//! scrape gives all of them.
+
+mod log;
+mod times;
 
 use std::sync::Arc;
 
+use self::log::{Log, Place};
+use self::times::Packed;
 use super::object::Tenure;
 use super::series::SeriesId;
+
+pub use self::times::{Stamps, Times};
 
 /// Series in the order in which a target brings them, and where a batch holds their values.
 #[derive(Clone, Debug)]
@@ -31,108 +39,128 @@ impl LineUp {
     }
 }
 
-/// The timestamps of a scrape's samples, milliseconds since the Unix epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Times {
-    /// All have this one.
-    Same(i64),
-    /// Each has its own, in the order of the series.
-    Each(Box<[i64]>),
-}
-
-impl Times {
-    /// The timestamp of the sample at this place.
-    #[must_use]
-    pub fn at(&self, place: usize) -> i64 {
-        match self {
-            Self::Same(time) => *time,
-            Self::Each(times) => times.get(place).copied().unwrap_or_default(),
-        }
-    }
-}
+/// No scrape.
+const NONE: u32 = u32::MAX;
 
 /// Scrapes that brought the same series.
 #[derive(Clone, Debug)]
-pub struct Block {
+struct Held {
     series: Arc<[SeriesId]>,
-    /// Of each scrape.
-    times: Vec<Times>,
-    /// Of each scrape: how many scrapes the batch held before it.
-    arrivals: Vec<u32>,
     /// The values of the last scrape, with every bit of a NaN kept.
-    last: Vec<f64>,
-    /// From the second scrape on: a bit for each sample, set where its value is not that of the scrape before.
-    changed: Vec<u64>,
-    /// The values that were replaced, scrape after scrape.
-    replaced: Vec<f64>,
+    last: Box<[f64]>,
+    /// Its place among all scrapes.
+    latest: u32,
+    scrapes: u32,
 }
 
-impl Block {
-    fn new(series: &Arc<[SeriesId]>, arrival: u32, times: Times, values: &[f64]) -> Self {
-        Self {
-            series: Arc::clone(series),
-            times: vec![times],
-            arrivals: vec![arrival],
-            last: values.to_vec(),
-            changed: Vec::new(),
-            replaced: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, arrival: u32, times: Times, values: &[f64]) {
-        self.times.push(times);
-        self.arrivals.push(arrival);
-        for (last, values) in self.last.chunks_mut(64).zip(values.chunks(64)) {
+impl Held {
+    /// Takes the values of the next scrape; appends a bit for each to `words`, and then those that were replaced.
+    fn replace(&mut self, values: &[f64], words: &mut Vec<u64>) {
+        let start = words.len();
+        words.resize(start + bit_words(values.len()), 0);
+        for (at, (last, values)) in self.last.chunks_mut(64).zip(values.chunks(64)).enumerate() {
             let mut bits = 0;
             for (i, (last, value)) in last.iter_mut().zip(values).enumerate() {
                 let is_new = last.to_bits() != value.to_bits();
                 bits |= u64::from(is_new) << i;
                 if is_new {
-                    self.replaced.push(std::mem::replace(last, *value));
+                    words.push(std::mem::replace(last, *value).to_bits());
                 }
             }
-            self.changed.push(bits);
+            if let Some(word) = words.get_mut(start + at) {
+                *word = bits;
+            }
         }
     }
+}
 
+/// Words that hold a bit for each sample.
+fn bit_words(samples: usize) -> usize {
+    samples.div_ceil(64)
+}
+
+/// A scrape of a block. In the log there are, behind each other: the bits, unless it is the first of its block; the values that it
+/// replaced; what its timestamps take.
+#[derive(Clone, Copy, Debug)]
+struct Scrape {
+    block: u32,
+    /// The scrape of the same block before this one.
+    before: u32,
+    replaced: u32,
+    place: Place,
+    times: Packed,
+}
+
+/// Scrapes of a batch that brought the same series.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    batch: &'a Batch,
+    held: &'a Held,
+}
+
+/// One scrape of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'v, 'a> {
+    /// How many scrapes the block held before it.
+    pub number: usize,
+    /// How many scrapes the batch held before it.
+    pub arrival: u32,
+    /// When.
+    pub times: Stamps<'a>,
+    /// As many as there are series.
+    pub values: &'v [f64],
+}
+
+impl<'a> Block<'a> {
     /// The series that each scrape brought.
     #[must_use]
-    pub fn series(&self) -> &Arc<[SeriesId]> {
-        &self.series
+    pub fn series(&self) -> &'a Arc<[SeriesId]> {
+        &self.held.series
     }
 
-    /// The timestamps of each scrape.
+    /// How many scrapes.
     #[must_use]
-    pub fn times(&self) -> &[Times] {
-        &self.times
+    pub fn scrapes(&self) -> usize {
+        self.held.scrapes as usize
     }
 
-    /// Of each scrape: how many scrapes the batch held before it.
+    /// The timestamps of each scrape, from the first to the last.
     #[must_use]
-    pub fn arrivals(&self) -> &[u32] {
-        &self.arrivals
+    pub fn times(&self) -> Vec<Stamps<'a>> {
+        let mut times = Vec::with_capacity(self.scrapes());
+        times.extend(self.back().map(|(_, scrape)| self.batch.parts(scrape, self.held).2));
+        times.reverse();
+        times
     }
 
-    /// Shows the values of every scrape, from the last to the first, with the number of the scrape.
-    pub fn for_each_back(&self, values: &mut Vec<f64>, mut show: impl FnMut(usize, &[f64])) {
-        values.clone_from(&self.last);
-        let words = self.last.len().div_ceil(64).max(1);
-        let mut changed = self.changed.rchunks(words);
-        let mut replaced = self.replaced.iter().rev();
-        for scrape in (0..self.times.len()).rev() {
-            show(scrape, values);
-            let bits = changed.next().unwrap_or_default();
+    /// Shows every scrape, from the last to the first. `values` is a buffer.
+    pub fn for_each_back(&self, values: &mut Vec<f64>, mut show: impl FnMut(Shown<'_, 'a>)) {
+        values.clear();
+        values.extend_from_slice(&self.held.last);
+        for (number, (arrival, scrape)) in (0..self.scrapes()).rev().zip(self.back()) {
+            let (bits, replaced, times) = self.batch.parts(scrape, self.held);
+            show(Shown { number, arrival, times, values });
+            let mut replaced = replaced.iter().rev();
             for (part, bits) in values.chunks_mut(64).zip(bits).rev() {
                 let mut bits = *bits;
                 while bits != 0 {
                     let highest = 63 - bits.leading_zeros();
                     bits ^= 1 << highest;
                     if let (Some(value), Some(before)) = (part.get_mut(highest as usize), replaced.next()) {
-                        *value = *before;
+                        *value = f64::from_bits(*before);
                     }
                 }
             }
         }
+    }
+
+    /// Its scrapes from the last to the first, with their places among all.
+    fn back(&self) -> impl Iterator<Item = (u32, &'a Scrape)> + use<'a> {
+        let (batch, mut next) = (self.batch, self.held.latest);
+        std::iter::from_fn(move || {
+            let scrape = batch.scrapes.get(next as usize)?;
+            Some((std::mem::replace(&mut next, scrape.before), scrape))
+        })
     }
 }
 
@@ -144,7 +172,7 @@ pub struct Added<'a> {
     /// Which series.
     pub series: &'a [SeriesId],
     /// When.
-    pub times: &'a Times,
+    pub times: Stamps<'a>,
     /// As many as there are series.
     pub values: &'a [f64],
 }
@@ -152,9 +180,10 @@ pub struct Added<'a> {
 /// What was scraped since the last object.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    blocks: Vec<Block>,
-    /// The blocks to which scrapes were added, in order of arrival.
-    order: Vec<u32>,
+    blocks: Vec<Held>,
+    /// In order of arrival.
+    scrapes: Vec<Scrape>,
+    log: Log,
     samples: usize,
     /// Tells it from the batches before and after.
     number: u64,
@@ -162,6 +191,8 @@ pub struct Batch {
     pub last_scrape: i64,
     /// The turn that it was scraped in; `None` for a single agent.
     pub tenure: Option<Tenure>,
+    /// What is about to be written to the log; kept for the buffer.
+    words: Vec<u64>,
 }
 
 impl Batch {
@@ -180,52 +211,70 @@ impl Batch {
     /// Takes everything out; what stays is empty and another batch.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        let next = Self { number: self.number + 1, ..Self::default() };
+        let words = std::mem::take(&mut self.words);
+        let next = Self { number: self.number + 1, words, ..Self::default() };
         std::mem::replace(self, next)
     }
 
     /// Adds a scrape: as many values as there are series.
-    pub fn add(&mut self, line_up: &mut LineUp, times: Times, values: &[f64]) {
+    pub fn add(&mut self, line_up: &mut LineUp, times: Times<'_>, values: &[f64]) {
         if values.is_empty() {
             return;
         }
-        let arrival = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
+        let count = |length: usize| u32::try_from(length).unwrap_or(NONE);
+        let arrival = count(self.scrapes.len());
+        self.words.clear();
         let known = line_up.place.filter(|(batch, _)| *batch == self.number).map(|(_, at)| at);
-        let at = match known.and_then(|at| Some((at, self.blocks.get_mut(at)?))) {
-            Some((at, block)) if Arc::ptr_eq(&block.series, &line_up.series) => {
-                block.add(arrival, times, values);
-                at
+        let (at, before) = match known.and_then(|at| Some((at, self.blocks.get_mut(at)?))) {
+            Some((at, held)) if Arc::ptr_eq(&held.series, &line_up.series) => {
+                held.replace(values, &mut self.words);
+                held.scrapes += 1;
+                (at, std::mem::replace(&mut held.latest, arrival))
             }
             _ => {
-                self.blocks.push(Block::new(&line_up.series, arrival, times, values));
-                self.blocks.len() - 1
+                let series = Arc::clone(&line_up.series);
+                self.blocks.push(Held { series, last: values.into(), latest: arrival, scrapes: 1 });
+                (self.blocks.len() - 1, NONE)
             }
         };
         line_up.place = Some((self.number, at));
-        self.order.push(u32::try_from(at).unwrap_or(u32::MAX));
+        let replaced = self.words.len().saturating_sub(bit_words(values.len()));
+        let times = Packed::new(times, &mut self.words);
+        let place = self.log.push(&self.words);
+        self.scrapes.push(Scrape { block: count(at), before, replaced: count(replaced), place, times });
         self.samples += values.len();
+    }
+
+    /// The bits, the replaced values and the timestamps of a scrape of this block.
+    fn parts(&self, scrape: &Scrape, held: &Held) -> (&[u64], &[u64], Stamps<'_>) {
+        let samples = held.last.len();
+        let bits = if scrape.before == NONE { 0 } else { bit_words(samples) };
+        let written = self.log.get(scrape.place);
+        let (bits, rest) = written.split_at_checked(bits).unwrap_or_default();
+        let (replaced, rest) = rest.split_at_checked(scrape.replaced as usize).unwrap_or_default();
+        let times = rest.get(..scrape.times.words(samples)).unwrap_or_default();
+        (bits, replaced, scrape.times.with(times))
     }
 
     /// Scrapes in the batch, the reports on them counted too.
     #[must_use]
     pub fn scrapes(&self) -> usize {
-        self.order.len()
+        self.scrapes.len()
     }
 
     /// What was added after the first `from` scrapes, in order of arrival; no two of them may be of one target.
     pub fn added_since(&self, from: usize) -> impl Iterator<Item = Added<'_>> + Clone {
-        let order = self.order.get(from..).unwrap_or_default();
-        order.iter().filter_map(|at| {
-            let block = self.blocks.get(*at as usize)?;
-            let (block_series, times) = (&block.series, block.times.last()?);
-            Some(Added { block: *at as usize, series: block_series, times, values: &block.last })
+        self.scrapes.get(from..).unwrap_or_default().iter().filter_map(|scrape| {
+            let block = scrape.block as usize;
+            let held = self.blocks.get(block)?;
+            let (_, _, times) = self.parts(scrape, held);
+            Some(Added { block, series: &held.series, times, values: &held.last })
         })
     }
 
     /// The lists of series, each with its scrapes.
-    #[must_use]
-    pub fn blocks(&self) -> &[Block] {
-        &self.blocks
+    pub fn blocks(&self) -> impl ExactSizeIterator<Item = Block<'_>> {
+        self.blocks.iter().map(|held| Block { batch: self, held })
     }
 
     /// All series that have a sample, some of them more than once.
@@ -235,24 +284,16 @@ impl Batch {
 
     /// All samples in order of arrival: for people and for tests, since it takes memory for all of them.
     pub fn iter(&self) -> impl Iterator<Item = (SeriesId, i64, f64)> {
-        let mut scrapes: Vec<Vec<Vec<f64>>> = Vec::new();
-        for block in &self.blocks {
-            let mut all = Vec::new();
-            block.for_each_back(&mut Vec::new(), |_, values| all.push(values.to_vec()));
-            scrapes.push(all);
+        let mut scrapes = vec![Vec::new(); self.scrapes.len()];
+        for block in self.blocks() {
+            block.for_each_back(&mut Vec::new(), |shown| {
+                let rows = block.series().iter().zip(shown.values).enumerate();
+                if let Some(scrape) = scrapes.get_mut(shown.arrival as usize) {
+                    *scrape = rows.map(|(at, (id, value))| (*id, shown.times.at(at), *value)).collect();
+                }
+            });
         }
-        let mut seen = vec![0; self.blocks.len()];
-        self.order.iter().flat_map(move |at| {
-            let at = *at as usize;
-            let values = scrapes.get_mut(at).and_then(Vec::pop).unwrap_or_default();
-            let scrape = seen.get_mut(at).map_or(0, |seen| std::mem::replace(seen, *seen + 1));
-            let block = self.blocks.get(at);
-            let rows = values.into_iter().enumerate();
-            rows.filter_map(move |(i, value)| {
-                let (series, times) = (block?.series.get(i)?, block?.times.get(scrape)?);
-                Some((*series, times.at(i), value))
-            })
-        })
+        scrapes.into_iter().flatten()
     }
 }
 
@@ -280,16 +321,18 @@ mod tests {
                 let series = line_up.series().to_vec();
                 let values: Vec<f64> =
                     values.iter().take(series.len()).map(|v| f64::from_bits(0x7ff0_0000_0000_0000 + v)).collect();
-                let times = match is_own {
-                    true => Times::Each(series.iter().map(|id| time - i64::from(id.0)).collect()),
-                    false => Times::Same(time),
+                let each: Vec<i64> = match is_own {
+                    true => series.iter().map(|id| time - i64::from(id.0)).collect(),
+                    false => vec![time; series.len()],
                 };
+                let times = if is_own { Times::Each(&each) } else { Times::Same(time) };
                 let before = batch.scrapes();
-                plain.extend(series.iter().zip(&values).enumerate().map(|(i, (id, v))| (*id, times.at(i), v.to_bits())));
-                batch.add(line_up, times.clone(), &values);
+                plain.extend(series.iter().zip(&values).enumerate().map(|(i, (id, v))| (*id, each[i], v.to_bits())));
+                batch.add(line_up, times, &values);
                 let added: Vec<_> = batch.added_since(before).collect();
                 prop_assert_eq!(added.len(), 1);
-                prop_assert_eq!((added[0].series, added[0].times), (&*series, &times));
+                prop_assert_eq!(added[0].series, &*series);
+                prop_assert!(each.iter().enumerate().all(|(at, time)| added[0].times.at(at) == *time));
                 prop_assert!(added[0].values.iter().zip(&values).all(|(a, b)| a.to_bits() == b.to_bits()));
             }
             let all: Vec<_> = batch.iter().map(|(id, time, value)| (id, time, value.to_bits())).collect();

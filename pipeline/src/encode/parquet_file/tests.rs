@@ -244,12 +244,10 @@ proptest! {
                 let (list, time) = (&mut lists[*list], i as i64 * 2 - back);
                 let series = list.series().to_vec();
                 let values: Vec<_> = (0..series.len() as u64).map(|n| f64::from_bits(bits.wrapping_add(n))).collect();
-                let times = match is_own {
-                    true => Times::Each((0..series.len() as i64).map(|n| time - n % 3).collect()),
-                    false => Times::Same(time),
-                };
+                let each: Vec<_> = (0..series.len() as i64).map(|n| time - if *is_own { n % 3 } else { 0 }).collect();
+                let times = if *is_own { Times::Each(&each) } else { Times::Same(time) };
                 for (n, (id, value)) in series.iter().zip(&values).enumerate() {
-                    by_sample.add(&mut LineUp::new(&[*id]), Times::Same(times.at(n)), &[*value]);
+                    by_sample.add(&mut LineUp::new(&[*id]), Times::Same(each[n]), &[*value]);
                 }
                 batch.add(list, times, &values);
             }

@@ -44,11 +44,11 @@ fn written(scrapes: &[Scrape], tenure: Option<Tenure>) -> (Vec<u8>, Vec<u8>, Bat
     for (scrape, content) in scrapes.iter().enumerate() {
         let (time, from) = (TIME + 15_000 * i64::try_from(scrape).unwrap(), batch.scrapes());
         let series: Vec<_> = content.iter().map(|(name, ..)| ids[usize::from(*name)]).collect();
-        let times: Box<[_]> =
+        let each: Vec<_> =
             content.iter().map(|(_, explicit, _)| time + explicit.unwrap_or_default()).collect();
         let values: Vec<_> = content.iter().map(|(.., value)| *value).collect();
         let is_same = content.iter().all(|(_, explicit, _)| explicit.is_none());
-        let times = if is_same { Times::Same(time) } else { Times::Each(times) };
+        let times = if is_same { Times::Same(time) } else { Times::Each(&each) };
         let line_up = line_ups.entry(series).or_insert_with_key(|series| LineUp::new(series));
         batch.add(line_up, times, &values);
         (batch.last_scrape, batch.tenure) = (time, tenure);
