@@ -28,8 +28,9 @@ pub(crate) struct TargetSeries {
     /// The slots that are in use, by the labels of their series. Only new lines need it: a target that brings none has none.
     by_labels: Option<HashTable<Slot>>,
     hasher: DefaultHashBuilder,
-    /// Counts the committed scrapes, but for those that brought just what the one before had.
-    generation: u32,
+    /// Counts the committed scrapes, but for those that brought just what the one before had, from 1 to 255 and round again:
+    /// what neither this one nor the one before held is gone.
+    generation: u8,
     /// By slot, as far as there were any: the explicit timestamp that was shipped last.
     timestamps: Vec<i64>,
     /// The series of the last committed scrape.
@@ -47,16 +48,24 @@ pub(crate) struct Kept {
     times: Vec<i64>,
 }
 
+/// Packed, since there is one for each series.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed)]
 struct Known {
     /// [`SeriesId::NONE`] where the slot is free.
     series: SeriesId,
-    /// The last committed scrape that held it; 0 before the first.
-    seen: u32,
+    /// The generation of the last committed scrape that held it; 0 before the first.
+    seen: u8,
 }
 
 impl Known {
     const FREE: Self = Self { series: SeriesId::NONE, seen: 0 };
+
+    fn is_free(self) -> bool {
+        // Copied, because a packed field cannot be referred to.
+        let series = self.series;
+        series == SeriesId::NONE
+    }
 }
 
 /// What became of the samples of a scrape.
@@ -87,8 +96,13 @@ impl Kept {
 }
 
 /// Whether the scrape before did not hold a series that was last seen in this one.
-fn is_new(seen: u32, generation: u32) -> bool {
-    seen == 0 || seen.wrapping_add(1) != generation
+fn is_new(seen: u8, generation: u8) -> bool {
+    seen == 0 || after(seen) != generation
+}
+
+/// The generation after this one. Zero means never seen.
+fn after(generation: u8) -> u8 {
+    generation.wrapping_add(1).max(1)
 }
 
 impl TargetSeries {
@@ -245,7 +259,10 @@ impl TargetSeries {
     /// Frees the series that neither the last scrape nor the one before it held.
     pub(crate) fn prune(&mut self, table: &mut SeriesTable) {
         let generation = self.generation;
-        self.release(|known| known.seen.wrapping_add(1) >= generation, |id| table.retire(id));
+        self.release(
+            |known| known.seen == generation || !is_new(known.seen, generation),
+            |id| table.retire(id),
+        );
     }
 
     /// Frees the series that a failed scrape brought, at once: no batch has named them.
@@ -264,9 +281,8 @@ impl TargetSeries {
         self.slots.len() - self.free.len()
     }
 
-    fn next_generation(&mut self) -> u32 {
-        // Zero means never seen; four billion scrapes are a while.
-        self.generation = self.generation.wrapping_add(1).max(1);
+    fn next_generation(&mut self) -> u8 {
+        self.generation = after(self.generation);
         self.generation
     }
 
@@ -294,7 +310,7 @@ impl TargetSeries {
         let Self { slots, free, by_labels, .. } = self;
         let before = free.len();
         for (slot, known) in slots.iter_mut().enumerate() {
-            if known.series != SeriesId::NONE && !keep(known) {
+            if !known.is_free() && !keep(known) {
                 gone(known.series);
                 *known = Known::FREE;
                 free.push(Slot(u32::try_from(slot).unwrap_or(u32::MAX)));
@@ -310,7 +326,7 @@ impl TargetSeries {
 /// An index of the slots in use.
 fn index(slots: &[Known], table: &SeriesTable, hasher: &DefaultHashBuilder) -> HashTable<Slot> {
     let mut index = HashTable::new();
-    for (slot, _) in slots.iter().enumerate().filter(|(_, known)| known.series != SeriesId::NONE) {
+    for (slot, _) in slots.iter().enumerate().filter(|(_, known)| !known.is_free()) {
         let slot = Slot(u32::try_from(slot).unwrap_or(u32::MAX));
         let hash = |slot: &Slot| hash_of(*slot, slots, table, hasher);
         index.insert_unique(hash(&slot), slot, hash);

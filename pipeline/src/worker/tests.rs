@@ -115,6 +115,24 @@ fn a_sample_gets_the_targets_and_the_external_labels() {
     assert_eq!(bench.report("scrape_series_added"), 0.0);
 }
 
+/// However often the count of scrapes has gone round meanwhile.
+#[test]
+fn a_series_that_was_away_is_an_added_one() {
+    let mut bench = bench(plain());
+    let mut scrapes = 0;
+    let mut scrape = |body: &str| {
+        scrapes += 1;
+        // One that no other scrape has.
+        bench.scrape(TIME + scrapes, &format!("{body}only_{scrapes} 1\n"));
+        bench.report("scrape_series_added") - 1.0
+    };
+    for away in [1, 2, 100, 253, 254, 255, 256, 257, 509, 510, 511] {
+        assert_eq!(scrape("a 1\nb 1\n"), if away == 1 { 2.0 } else { 0.0 });
+        (0..away).for_each(|_| assert_eq!(scrape("a 1\n"), 0.0));
+        assert_eq!(scrape("a 1\nb 1\n"), 1.0, "{away} scrapes without it");
+    }
+}
+
 /// Whatever an exporter says, its samples are those of this cluster; only the operator's rules may say otherwise.
 #[test]
 fn no_exporter_names_the_cluster() {
