@@ -47,29 +47,27 @@ const NONE: u32 = u32::MAX;
 struct Held {
     series: Arc<[SeriesId]>,
     /// The values of the last scrape, with every bit of a NaN kept.
-    last: Box<[f64]>,
+    last: Place,
     /// Its place among all scrapes.
     latest: u32,
     scrapes: u32,
 }
 
-impl Held {
-    /// Takes the values of the next scrape; appends a bit for each to `words`, and then those that were replaced.
-    fn replace(&mut self, values: &[f64], words: &mut Vec<u64>) {
-        let start = words.len();
-        words.resize(start + bit_words(values.len()), 0);
-        for (at, (last, values)) in self.last.chunks_mut(64).zip(values.chunks(64)).enumerate() {
-            let mut bits = 0;
-            for (i, (last, value)) in last.iter_mut().zip(values).enumerate() {
-                let is_new = last.to_bits() != value.to_bits();
-                bits |= u64::from(is_new) << i;
-                if is_new {
-                    words.push(std::mem::replace(last, *value).to_bits());
-                }
+/// Replaces the values of one scrape by those of the next; appends a bit for each to `words`, and then those that were replaced.
+fn replace(last: &mut [f64], values: &[f64], words: &mut Vec<u64>) {
+    let start = words.len();
+    words.resize(start + bit_words(values.len()), 0);
+    for (at, (last, values)) in last.chunks_mut(64).zip(values.chunks(64)).enumerate() {
+        let mut bits = 0;
+        for (i, (last, value)) in last.iter_mut().zip(values).enumerate() {
+            let is_new = last.to_bits() != value.to_bits();
+            bits |= u64::from(is_new) << i;
+            if is_new {
+                words.push(std::mem::replace(last, *value).to_bits());
             }
-            if let Some(word) = words.get_mut(start + at) {
-                *word = bits;
-            }
+        }
+        if let Some(word) = words.get_mut(start + at) {
+            *word = bits;
         }
     }
 }
@@ -136,7 +134,7 @@ impl<'a> Block<'a> {
     /// Shows every scrape, from the last to the first. `values` is a buffer.
     pub fn for_each_back(&self, values: &mut Vec<f64>, mut show: impl FnMut(Shown<'_, 'a>)) {
         values.clear();
-        values.extend_from_slice(&self.held.last);
+        values.extend_from_slice(self.batch.last_of(self.held));
         for (number, (arrival, scrape)) in (0..self.scrapes()).rev().zip(self.back()) {
             let (bits, replaced, times) = self.batch.parts(scrape, self.held);
             show(Shown { number, arrival, times, values });
@@ -183,7 +181,9 @@ pub struct Batch {
     blocks: Vec<Held>,
     /// In order of arrival.
     scrapes: Vec<Scrape>,
-    log: Log,
+    /// The values of the last scrape of each block.
+    last: Log<f64>,
+    log: Log<u64>,
     samples: usize,
     /// Tells it from the batches before and after.
     number: u64,
@@ -227,13 +227,14 @@ impl Batch {
         let known = line_up.place.filter(|(batch, _)| *batch == self.number).map(|(_, at)| at);
         let (at, before) = match known.and_then(|at| Some((at, self.blocks.get_mut(at)?))) {
             Some((at, held)) if Arc::ptr_eq(&held.series, &line_up.series) => {
-                held.replace(values, &mut self.words);
+                let last = self.last.at_mut(held.last).get_mut(..values.len()).unwrap_or_default();
+                replace(last, values, &mut self.words);
                 held.scrapes += 1;
                 (at, std::mem::replace(&mut held.latest, arrival))
             }
             _ => {
-                let series = Arc::clone(&line_up.series);
-                self.blocks.push(Held { series, last: values.into(), latest: arrival, scrapes: 1 });
+                let (series, last) = (Arc::clone(&line_up.series), self.last.push_one(values));
+                self.blocks.push(Held { series, last, latest: arrival, scrapes: 1 });
                 (self.blocks.len() - 1, NONE)
             }
         };
@@ -245,11 +246,16 @@ impl Batch {
         self.samples += values.len();
     }
 
+    /// The values of a block's last scrape.
+    fn last_of(&self, held: &Held) -> &[f64] {
+        self.last.at(held.last).get(..held.series.len()).unwrap_or_default()
+    }
+
     /// The bits, the replaced values and the timestamps of a scrape of this block.
     fn parts(&self, scrape: &Scrape, held: &Held) -> (&[u64], &[u64], Stamps<'_>) {
-        let samples = held.last.len();
+        let samples = held.series.len();
         let bits = if scrape.before == NONE { 0 } else { bit_words(samples) };
-        let written = self.log.get(scrape.place);
+        let written = self.log.at(scrape.place);
         let (bits, rest) = written.split_at_checked(bits).unwrap_or_default();
         let (replaced, rest) = rest.split_at_checked(scrape.replaced as usize).unwrap_or_default();
         let times = rest.get(..scrape.times.words(samples)).unwrap_or_default();
@@ -268,7 +274,7 @@ impl Batch {
             let block = scrape.block as usize;
             let held = self.blocks.get(block)?;
             let (_, _, times) = self.parts(scrape, held);
-            Some(Added { block, series: &held.series, times, values: &held.last })
+            Some(Added { block, series: &held.series, times, values: self.last_of(held) })
         })
     }
 

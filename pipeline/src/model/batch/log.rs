@@ -1,48 +1,85 @@
-//! What all scrapes of a batch leave behind, in the order in which they came: words, in chunks.
+//! Lists of numbers behind each other in few pieces of memory: whichever target brings something, it goes to the end, and a batch
+//! of many small targets allocates nothing for each of them.
 //!
-//! One log for all targets: it grows at its end only, whichever target brings something, and what is there is never moved.
+//! Takes lists, gives places; what lies at a place is not moved when more comes, and goes with all the rest.
 
-/// Words of a chunk at least: 128 KiB. A longer one is an eighth of what there is, so that there are few, or has room for some of
-/// what is written, so that little is left over.
-const CHUNK_MIN: usize = 16 << 10;
+/// Numbers for which the first piece has room: 8 KiB. Each has as much as all before it, up to [`PIECE`].
+const FIRST: usize = 1 << 10;
+/// From here on each has an eighth of what there is, so that they are few and little of the last one is empty: 128 KiB.
+const PIECE: usize = 16 << 10;
 const SHARE: usize = 8;
-const WRITTEN: usize = 4;
+/// Lists for which a piece has room at least, so that little is left at its end.
+const LISTS: usize = 4;
 
 /// See the module.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Log {
-    chunks: Vec<Vec<u64>>,
-    /// Words in all of them.
-    words: usize,
+#[derive(Clone, Debug)]
+pub(super) struct Log<T> {
+    pieces: Vec<Vec<T>>,
+    /// The one that lists are added to.
+    open: usize,
+    /// Numbers in all of them.
+    len: usize,
 }
 
-/// Where something begins in a log.
+/// Where a list begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    chunk: u32,
-    word: u32,
+    piece: u32,
+    from: u32,
 }
 
-impl Log {
-    /// Writes words behind each other.
-    pub(super) fn push(&mut self, words: &[u64]) -> Place {
-        if self.chunks.last().is_none_or(|chunk| chunk.capacity() - chunk.len() < words.len()) {
-            let room = CHUNK_MIN.max(self.words / SHARE).max(words.len() * WRITTEN);
-            self.chunks.push(Vec::with_capacity(room));
+impl Place {
+    fn new(piece: usize, from: usize) -> Self {
+        // A batch is far too small for either to be too large.
+        let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { piece: number(piece), from: number(from) }
+    }
+}
+
+impl<T> Default for Log<T> {
+    fn default() -> Self {
+        Self { pieces: Vec::new(), open: 0, len: 0 }
+    }
+}
+
+impl<T: Copy> Log<T> {
+    /// Adds a list that others like it will follow.
+    pub(super) fn push(&mut self, list: &[T]) -> Place {
+        let has_room = |piece: &Vec<T>| piece.capacity() - piece.len() >= list.len();
+        if !self.pieces.get(self.open).is_some_and(has_room) {
+            let room = self.len.clamp(FIRST, PIECE).max(self.len / SHARE).max(list.len() * LISTS);
+            self.open = self.pieces.len();
+            self.pieces.push(Vec::with_capacity(room));
         }
-        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        let chunk = count(self.chunks.len() - 1);
-        let Some(last) = self.chunks.last_mut() else { return Place { chunk, word: 0 } };
-        let word = count(last.len());
-        last.extend_from_slice(words);
-        self.words += words.len();
-        Place { chunk, word }
+        self.len += list.len();
+        let from = self.pieces.get_mut(self.open).map_or(0, |piece| {
+            piece.extend_from_slice(list);
+            piece.len() - list.len()
+        });
+        Place::new(self.open, from)
     }
 
-    /// What was written there, and whatever was written behind it.
-    pub(super) fn get(&self, place: Place) -> &[u64] {
-        let chunk = self.chunks.get(place.chunk as usize);
-        chunk.and_then(|chunk| chunk.get(place.word as usize..)).unwrap_or_default()
+    /// Adds a list that may be the only one of its length: a long one gets a piece of its own.
+    pub(super) fn push_one(&mut self, list: &[T]) -> Place {
+        if list.len() < FIRST {
+            return self.push(list);
+        }
+        self.len += list.len();
+        // Where it is the first, it is the open one, and full.
+        self.pieces.push(list.to_vec());
+        Place::new(self.pieces.len() - 1, 0)
+    }
+
+    /// The list at a place, and whatever was written behind it.
+    pub(super) fn at(&self, place: Place) -> &[T] {
+        let piece = self.pieces.get(place.piece as usize);
+        piece.and_then(|piece| piece.get(place.from as usize..)).unwrap_or_default()
+    }
+
+    /// The same, free to change.
+    pub(super) fn at_mut(&mut self, place: Place) -> &mut [T] {
+        let piece = self.pieces.get_mut(place.piece as usize);
+        piece.and_then(|piece| piece.get_mut(place.from as usize..)).unwrap_or_default()
     }
 }
 
@@ -51,26 +88,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_stays_where_it_is() {
+    fn lists_stay_where_they_were_put() {
+        let numbers: Vec<usize> = (0..2 * PIECE).collect();
+        let list = |n: usize| &numbers[n..n + [0, 1, n, FIRST - 1, FIRST, PIECE - 1, PIECE][n % 7]];
         let mut log = Log::default();
-        let words: Vec<u64> = (0..2 * CHUNK_MIN as u64 + 1).collect();
-        let lengths = [0, 1, CHUNK_MIN - 1, 1, 0, CHUNK_MIN, 3, 2 * CHUNK_MIN + 1, 1];
-        let places = lengths.map(|length| (length, log.push(&words[words.len() - length..])));
-        for (length, place) in places {
-            assert_eq!(&log.get(place)[..length], &words[words.len() - length..], "{length} words");
+        let push = |n| if n % 3 == 0 { log.push_one(list(n)) } else { log.push(list(n)) };
+        let places: Vec<_> = (0..1_000).map(push).collect();
+        for (n, place) in places.into_iter().enumerate() {
+            assert_eq!(&log.at(place)[..list(n).len()], list(n));
+            assert_eq!(&log.at_mut(place)[..list(n).len()], list(n));
         }
     }
 
     #[test]
-    fn chunks_are_few_and_nearly_full() {
-        for length in [1, 100, CHUNK_MIN / 2 + 1, 10 * CHUNK_MIN] {
-            let (mut log, words) = (Log::default(), vec![7; length]);
-            while log.words < 200 * CHUNK_MIN {
-                log.push(&words);
+    fn pieces_are_few_and_nearly_full() {
+        for length in [1, 100, FIRST - 1, PIECE / 2 + 1, 10 * PIECE] {
+            let (mut log, list) = (Log::default(), vec![7_u64; length]);
+            while log.len < 200 * PIECE {
+                log.push(&list);
+                let room: usize = log.pieces.iter().map(Vec::capacity).sum();
+                let ahead = log.len.clamp(FIRST, PIECE) + LISTS * length;
+                assert!(room <= log.len * 5 / 4 + ahead, "{room} for {} of {length}", log.len);
             }
-            let room: usize = log.chunks.iter().map(Vec::capacity).sum();
-            assert!(log.chunks.len() <= 40, "{} chunks", log.chunks.len());
-            assert!(room <= log.words * 5 / 4, "{room} words for {}", log.words);
+            assert!(log.pieces.len() <= 45, "{} pieces for {length}", log.pieces.len());
         }
+        let (mut log, list) = (Log::default(), vec![7_u64; FIRST]);
+        for _ in 0..10 {
+            log.push_one(&list);
+        }
+        assert_eq!(log.pieces.iter().map(Vec::capacity).sum::<usize>(), 10 * FIRST);
     }
 }
