@@ -33,18 +33,19 @@ pub(crate) struct TargetSeries {
     generation: u8,
     /// By slot, as far as there were any: the explicit timestamp that was shipped last.
     timestamps: Vec<i64>,
-    /// The series of the last committed scrape.
+    /// The series of the last committed scrape, and those of the report on it.
     line_up: LineUp,
     /// Whether the next scrape, if it brings the same slots, brings just this line-up: every sample was kept, and no series of
     /// the target was missing.
     is_settled: bool,
 }
 
-/// What is kept of a scrape; held for its buffers.
+/// What is kept of a scrape, on its way to the batch; held for its buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     series: Vec<SeriesId>,
     values: Vec<f64>,
+    /// Empty where all are the scrape's.
     times: Vec<i64>,
 }
 
@@ -161,43 +162,55 @@ impl TargetSeries {
         Ok(self.take_slot(id, hash, table))
     }
 
-    /// Adds the samples of a whole scrape to the batch, each series once.
+    /// Finds out what is kept of a whole scrape, each series once; [`Self::add`] adds it to the batch, with the values of the
+    /// series in `own`.
     pub(crate) fn commit(
         &mut self,
         samples: &Samples,
         time: i64,
         honor_timestamps: bool,
         limits: &Limits,
+        own: &[SeriesId],
         kept: &mut Kept,
-        batch: &mut Batch,
     ) -> Committed {
+        kept.clear();
         let is_plain = !honor_timestamps || samples.timestamps.is_empty();
         if self.is_settled && is_plain && samples.is_as_before {
             let count = samples.values.len() as u64;
             self.by_labels = None;
-            batch.add(&mut self.line_up, Times::Same(time), &samples.values);
+            kept.values.extend_from_slice(&samples.values);
             return Committed { kept: count, distinct: count, ..Committed::default() };
         }
         let done = match is_plain {
             true => self.keep_all(samples, kept),
             false => self.keep_timely(samples, time, limits, kept),
         };
-        let Kept { series, values, times } = kept;
-        if *series != self.line_up.series() {
-            self.line_up = LineUp::new(series);
+        kept.series.extend_from_slice(own);
+        if kept.series != self.line_up.series() {
+            self.line_up = LineUp::new(&kept.series);
         }
         self.is_settled =
             is_plain && done.kept == samples.values.len() as u64 && done.kept == self.len() as u64;
-        let times = if is_plain { Times::Same(time) } else { Times::Each(times) };
-        batch.add(&mut self.line_up, times, values);
         done
+    }
+
+    /// Adds what was committed to the batch, and the values of the series that are not the scrape's own, all in one block.
+    pub(crate) fn add(&mut self, kept: &mut Kept, own: &[f64], time: i64, batch: &mut Batch) {
+        let Kept { values, times, .. } = kept;
+        values.extend_from_slice(own);
+        let times = if times.is_empty() {
+            Times::Same(time)
+        } else {
+            times.resize(values.len(), time);
+            Times::Each(times)
+        };
+        batch.add(&mut self.line_up, times, values);
     }
 
     /// Keeps the first sample of each series.
     fn keep_all(&mut self, samples: &Samples, kept: &mut Kept) -> Committed {
         let mut done = Committed::default();
         let generation = self.next_generation();
-        kept.clear();
         for (slot, value) in samples.slots.iter().zip(&samples.values) {
             // A slot lives as long as a line leads to it.
             let Some(known) = self.slots.get_mut(slot.0 as usize) else { continue };
@@ -224,7 +237,6 @@ impl TargetSeries {
             time.saturating_add(limits.max_timestamp_ahead.as_millis()),
         );
         let Self { slots, timestamps, .. } = self;
-        kept.clear();
         timestamps.resize(slots.len(), NO_TIMESTAMP);
         let all = samples.slots.iter().zip(&samples.values).zip(&samples.timestamps);
         for ((slot, value), written) in all {

@@ -5,10 +5,10 @@
 use crate::model::batch::{Batch, LineUp, Times};
 use crate::model::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use crate::model::sample::MetricType;
-use crate::model::series::SeriesTable;
+use crate::model::series::{SeriesId, SeriesTable};
 use crate::model::target::Target;
 
-/// Names of the report series, in the order of [`Report::values`].
+/// Names of the report series.
 pub(crate) const NAMES: [&str; 6] = [
     "up",
     "scrape_duration_seconds",
@@ -31,8 +31,9 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// In the order of [`NAMES`].
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    fn values(&self) -> [f64; 6] {
+    pub(crate) fn values(&self) -> [f64; 6] {
         [
             f64::from(u8::from(self.up)),
             self.duration_seconds,
@@ -44,7 +45,8 @@ impl Report {
     }
 }
 
-/// The report series of one target.
+/// The report series of one target. Those of a scrape that counts stand behind its own in the batch, see
+/// [`Self::series`]; the others stand there alone.
 #[derive(Debug)]
 pub(crate) struct ReportSeries(LineUp);
 
@@ -59,7 +61,12 @@ impl ReportSeries {
         })))
     }
 
-    /// Adds the report of one scrape to the batch.
+    /// The series, in the order of [`NAMES`].
+    pub(crate) fn series(&self) -> &[SeriesId] {
+        self.0.series()
+    }
+
+    /// Adds the report on a scrape that brought nothing to the batch.
     pub(crate) fn push(&mut self, report: &Report, time: i64, batch: &mut Batch) {
         batch.add(&mut self.0, Times::Same(time), &report.values());
     }

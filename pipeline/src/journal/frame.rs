@@ -49,14 +49,11 @@ pub(super) fn finish(out: &mut [u8], start: usize, before: u32, count: u32) {
     let Some((front, body)) = out.split_at_mut_checked(start) else { return };
     // Bodies hold one scrape, which the limits on bodies keep far below 4 GiB.
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    let mut header = Vec::with_capacity(HEADER);
-    for number in [length, before, count, crc32fast::hash(body)] {
-        header.extend_from_slice(&number.to_le_bytes());
-    }
-    let crc = crc32fast::hash(&header);
-    header.extend_from_slice(&crc.to_le_bytes());
-    if let Some(place) = front.last_chunk_mut::<HEADER>() {
-        place.copy_from_slice(&header);
+    let numbers = [length, before, count, crc32fast::hash(body)].map(u32::to_le_bytes);
+    let numbers = numbers.as_flattened();
+    let crc = crc32fast::hash(numbers).to_le_bytes();
+    if let Some(header) = front.last_chunk_mut::<HEADER>() {
+        header.iter_mut().zip(numbers.iter().chain(&crc)).for_each(|(place, byte)| *place = *byte);
     }
 }
 

@@ -145,22 +145,25 @@ pub(crate) struct Journal {
 pub type Problem = watch::Receiver<Option<String>>;
 
 impl Journal {
+    /// Gives an entry to the disk at once. Gives it back where there is no room for it, see [`Self::append`].
+    pub(crate) fn try_append(&self, entry: Entry) -> Result<(), Entry> {
+        let bytes = self.bytes(&entry);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
+        let (Ok(room), Ok(place)) = (room, self.entries.try_reserve()) else { return Err(entry) };
+        self.send(place, entry, Some(room));
+        Ok(())
+    }
+
     /// Gives an entry to the disk; waits while too much is on its way there. False where the disk refuses, and then the entry
     /// is gone.
     pub(crate) async fn append(&self, entry: Entry) -> bool {
-        let bytes = u32::try_from(entry.bytes()).unwrap_or(u32::MAX);
-        let room = self.room.available_permits().saturating_sub(bytes as usize);
-        if room < PENDING_BYTES_MAX as usize - WAITING_BYTES || self.entries.capacity() < ENTRIES_MAX / 2 {
-            self.hurry.notify_one();
-        }
         let send = async {
-            let room = Arc::clone(&self.room).acquire_many_owned(bytes.min(PENDING_BYTES_MAX));
+            let room = Arc::clone(&self.room).acquire_many_owned(self.bytes(&entry));
             // The semaphore is never closed, and the thread that receives ends after the worker only.
-            let pending = Pending { entry, _room: room.await.ok() };
+            let room = room.await.ok();
             let place = self.entries.reserve().await;
             place.is_ok_and(|place| {
-                self.metrics.pending_bytes.add(i64::from(bytes));
-                place.send(pending);
+                self.send(place, entry, room);
                 true
             })
         };
@@ -169,6 +172,21 @@ impl Journal {
             () = self.failed() => false,
             given = send => given,
         }
+    }
+
+    /// What an entry takes of the room. Wakes the disk where that leaves little.
+    fn bytes(&self, entry: &Entry) -> u32 {
+        let bytes = u32::try_from(entry.bytes()).unwrap_or(u32::MAX);
+        let room = self.room.available_permits().saturating_sub(bytes as usize);
+        if room < PENDING_BYTES_MAX as usize - WAITING_BYTES || self.entries.capacity() < ENTRIES_MAX / 2 {
+            self.hurry.notify_one();
+        }
+        bytes.min(PENDING_BYTES_MAX)
+    }
+
+    fn send(&self, place: mpsc::Permit<'_, Pending>, entry: Entry, room: Option<OwnedSemaphorePermit>) {
+        self.metrics.pending_bytes.add(i64::try_from(entry.bytes()).unwrap_or(i64::MAX));
+        place.send(Pending { entry, _room: room });
     }
 
     /// Says that series may be missing from the files, so that the next batch writes them again.

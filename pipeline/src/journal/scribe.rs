@@ -53,7 +53,8 @@ pub(crate) struct Scribe {
     /// By the open batch's blocks: the numbers of their series, where those were written and are few runs. A target that brings
     /// what it brought before has its series looked up once in a batch.
     blocks: Vec<Option<Box<[Range<u32>]>>>,
-    /// The labels of the series at hand; kept for the buffer.
+    /// The numbers of the entry at hand, and the labels of the series; kept for the buffers.
+    runs: Runs,
     labels: String,
 }
 
@@ -87,17 +88,25 @@ impl Runs {
         }
     }
 
-    /// All that were added.
-    fn finish(mut self) -> Vec<u8> {
-        self.end();
-        self.bytes
+    /// Begins anew.
+    fn clear(&mut self) {
+        self.bytes.clear();
+        (self.open, self.expected) = (0..0, 0);
     }
 }
 
 impl Scribe {
     /// A scribe whose first generation is this one.
     pub(crate) fn new(generation: u32) -> Self {
-        Self { generation, numbers: Vec::new(), next: 0, live: 0, blocks: Vec::new(), labels: String::new() }
+        Self {
+            generation,
+            numbers: Vec::new(),
+            next: 0,
+            live: 0,
+            blocks: Vec::new(),
+            runs: Runs::default(),
+            labels: String::new(),
+        }
     }
 
     /// What the batch holds from its scrape `from` on. All before has to have been written.
@@ -106,15 +115,16 @@ impl Scribe {
         let count_added: usize = added.clone().map(|added| added.values.len()).sum();
         let mut series = Vec::new();
         let first = self.next;
-        let mut runs = Runs::default();
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.clear();
         for added in added.clone() {
             self.write_numbers(added, table, &mut series, &mut runs);
         }
-        let runs = runs.finish();
+        runs.end();
         frame::finish(&mut series, HEADER, first, self.next - first);
         // It grew by doubling, and waits for the disk.
         series.shrink_to_fit();
-        let mut samples = Vec::with_capacity(64 + runs.len() + count_added * 8);
+        let mut samples = Vec::with_capacity(64 + runs.bytes.len() + count_added * 8);
         let start = frame::begin(&mut samples);
         push(u64::from(self.generation), &mut samples);
         push(u64::from(self.next), &mut samples);
@@ -124,7 +134,8 @@ impl Scribe {
             push_signed(transitions, &mut samples);
             push_signed(acquired, &mut samples);
         }
-        samples.extend_from_slice(&runs);
+        samples.extend_from_slice(&runs.bytes);
+        self.runs = runs;
         write_times(batch.last_scrape, added.clone(), &mut samples);
         for Added { values, .. } in added {
             write_values(values, &mut samples);

@@ -68,7 +68,9 @@ impl Way {
             series.roll_back(table);
             cache.clear();
         } else {
-            series.commit(&progress.samples, 0, false, &Limits::default(), &mut Kept::default(), &mut batch);
+            let mut kept = Kept::default();
+            series.commit(&progress.samples, 0, false, &Limits::default(), &[], &mut kept);
+            series.add(&mut kept, &[], 0, &mut batch);
         }
         let kept = batch.series().filter_map(|id| Some(table.get(id)?.to_series())).collect();
         if cache.has_idle() {

@@ -8,9 +8,10 @@ pub(crate) mod fuzz;
 mod parts;
 mod thread;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
+
+use hashbrown::HashMap;
 
 use crate::batch::Batcher;
 use crate::encode::{Encoder, Numbers};
@@ -57,15 +58,16 @@ pub struct Worker {
     /// Lines that all targets together remember.
     lines: Arc<Lines>,
     table: SeriesTable,
-    /// By address: an address cannot be given to another target while the weak pointer lives.
-    targets: HashMap<usize, TargetState>,
+    /// By address: an address cannot be given to another target while the weak pointer lives. Boxed, because each is taken out
+    /// for its scrape and put back.
+    targets: HashMap<usize, Box<TargetState>>,
     batcher: Batcher,
     encoder: Encoder,
     /// Writes what is added to the open batch for the journal; `None` without one.
     scribe: Option<Scribe>,
     metrics: Arc<Metrics>,
     /// Of the body that was read last, and what is kept of it; held for the buffers.
-    spare: Progress,
+    spare: Option<Box<Progress>>,
     kept: Kept,
 }
 
@@ -77,7 +79,7 @@ struct TargetState {
     series: TargetSeries,
     report: ReportSeries,
     /// What has been read of a body that is not complete yet.
-    begun: Option<Progress>,
+    begun: Option<Box<Progress>>,
 }
 
 impl Worker {
@@ -101,7 +103,7 @@ impl Worker {
             encoder,
             scribe: None,
             metrics,
-            spare: Progress::default(),
+            spare: None,
             kept: Kept::default(),
         }
     }
@@ -117,7 +119,7 @@ impl Worker {
         self.batcher.open.tenure = tenure;
     }
 
-    /// Scrapes in the open batch, the reports on them counted too.
+    /// Scrapes in the open batch.
     pub(crate) fn open_scrapes(&self) -> usize {
         self.batcher.open.scrapes()
     }
@@ -146,8 +148,12 @@ impl Worker {
         if matches!(outcome, Err(ScrapeError::BodySize(_))) {
             report.body_size_bytes = -1.0;
         }
-        state.report.push(&report, time, &mut self.batcher.open);
-        self.batcher.open.last_scrape = self.batcher.open.last_scrape.max(time);
+        let open = &mut self.batcher.open;
+        match report.up {
+            true => state.series.add(&mut self.kept, &report.values(), time, open),
+            false => state.report.push(&report, time, open),
+        }
+        open.last_scrape = open.last_scrape.max(time);
         self.metrics.samples_reported.inc_by(report::NAMES.len() as u64);
         self.batcher.touched(now, time);
         self.metrics.batch_samples.set(gauge(self.batcher.open.len()));
@@ -279,6 +285,7 @@ impl Worker {
         (&self.batcher.open, &self.table)
     }
 
+    /// Reads a body. What is kept of it is left in `kept`.
     fn read(
         &mut self,
         state: &mut TargetState,
@@ -289,8 +296,9 @@ impl Worker {
     ) -> (Reading, Result<(), ScrapeError>) {
         let body_bytes = exposition.end();
         let mut reading = self.read_last(state, target, exposition);
-        let Self { limits, table, metrics, spare, kept, batcher, .. } = self;
-        let TargetState { lines, series, .. } = state;
+        let Self { limits, table, metrics, spare, kept, .. } = self;
+        let TargetState { lines, series, report: own, .. } = state;
+        let samples = &spare.get_or_insert_default().samples;
         metrics.samples_scraped.inc_by(reading.samples);
         metrics.lines_bad.inc_by(reading.lines_bad);
         #[expect(clippy::cast_precision_loss, reason = "bodies are far below 2^53 bytes")]
@@ -309,7 +317,7 @@ impl Worker {
             return (reading, Err(error));
         }
         let job = &target.job;
-        let done = series.commit(&spare.samples, time, job.honor_timestamps, limits, kept, &mut batcher.open);
+        let done = series.commit(samples, time, job.honor_timestamps, limits, own.series(), kept);
         metrics.dropped(reason::RELABELLED, reading.dropped);
         metrics.dropped(reason::DUPLICATE, done.duplicate);
         metrics.dropped(reason::REPEATED, done.repeated);
@@ -347,10 +355,15 @@ impl Worker {
 
 /// Records how a scrape went and says so if that is news.
 fn conclude(target: &Target, last: LastScrape) {
-    let (job, instance) = (target.job.name.as_str(), target.instance());
-    let before = target.last();
+    let (samples, elapsed) = (last.samples_kept, last.duration);
+    tracing::debug!(job = target.job.name, instance = target.instance(), samples, ?elapsed, "scraped");
     let state = |last: &LastScrape| (std::mem::discriminant(&last.health), last.lines_bad > 0);
-    if before.as_ref().map(state) != Some(state(&last)) {
+    let now = state(&last);
+    let before = target.record(last);
+    if before.as_ref().map(state) != Some(now)
+        && let Some(last) = target.last()
+    {
+        let (job, instance) = (target.job.name.as_str(), target.instance());
         match &last.health {
             Health::Down(error) => tracing::warn!(job, instance, url = target.url, error, "scrape failed"),
             Health::NotRunning => tracing::info!(job, instance, "not running here"),
@@ -364,8 +377,6 @@ fn conclude(target: &Target, last: LastScrape) {
             }
         }
     }
-    tracing::debug!(job, instance, samples = last.samples_kept, elapsed = ?last.duration, "scraped");
-    target.record(last);
 }
 
 fn address(target: &Arc<Target>) -> usize {

@@ -41,17 +41,21 @@ impl Worker {
         let series_max = limits.max_series;
         let mut resolver = Resolver { series, target, external, series_max, table };
         let reading = progress.finish_with(lines, samples_max, &mut resolver);
-        self.spare = progress;
+        self.spare = Some(progress);
         reading
     }
 
-    fn read_pieces(&mut self, state: &mut TargetState, target: &Target, exposition: &Exposition) -> Progress {
+    fn read_pieces(
+        &mut self,
+        state: &mut TargetState,
+        target: &Target,
+        exposition: &Exposition,
+    ) -> Box<Progress> {
         if exposition.before == 0 {
             self.give_up(state);
         }
-        let begun = state.begun.take();
-        let is_new = begun.is_none();
-        let mut progress = begun.unwrap_or_else(|| std::mem::take(&mut self.spare));
+        let is_new = state.begun.is_none();
+        let mut progress = state.begun.take().or_else(|| self.spare.take()).unwrap_or_default();
         let samples_max = self.samples_max(target);
         let Self { limits, external, table, .. } = self;
         let TargetState { lines, series, .. } = state;
@@ -71,7 +75,7 @@ impl Worker {
         if let Some(progress) = state.begun.take() {
             state.series.roll_back(&mut self.table);
             state.lines.clear();
-            self.spare = progress;
+            self.spare = Some(progress);
         }
     }
 
@@ -95,14 +99,16 @@ impl Worker {
     }
 
     /// What is remembered of a target, taken out.
-    pub(super) fn state(&mut self, target: &Arc<Target>) -> TargetState {
+    pub(super) fn state(&mut self, target: &Arc<Target>) -> Box<TargetState> {
         let (external, table) = (&self.external, &mut self.table);
-        self.targets.remove(&address(target)).unwrap_or_else(|| TargetState {
-            target: Arc::downgrade(target),
-            lines: Cache::new(self.secret.clone(), Arc::clone(&self.lines)),
-            series: TargetSeries::new(),
-            report: ReportSeries::new(target, external, table),
-            begun: None,
+        self.targets.remove(&address(target)).unwrap_or_else(|| {
+            Box::new(TargetState {
+                target: Arc::downgrade(target),
+                lines: Cache::new(self.secret.clone(), Arc::clone(&self.lines)),
+                series: TargetSeries::new(),
+                report: ReportSeries::new(target, external, table),
+                begun: None,
+            })
         })
     }
 

@@ -215,6 +215,7 @@ impl Thread<'_> {
             return;
         }
         let Some(entry) = worker.written_since(before) else { return };
+        let Err(entry) = journal.try_append(entry) else { return };
         let patient_until = &mut self.patient_until;
         // At the end a disk that hangs must not keep the batch from becoming an object.
         let patience = async {

@@ -273,7 +273,8 @@ fn what_is_gone_is_not_taken_for_what_a_line_says() {
             } else {
                 let mut batch = Batch::default();
                 let (limits, mut kept) = (Limits::default(), Kept::default());
-                series.commit(&progress.samples, 0, false, &limits, &mut kept, &mut batch);
+                series.commit(&progress.samples, 0, false, &limits, &[], &mut kept);
+                series.add(&mut kept, &[], 0, &mut batch);
                 labels.extend(batch.series().map(|id| table.get(id).unwrap().to_series().labels.to_string()));
                 series.clear(table);
                 table.sweep();

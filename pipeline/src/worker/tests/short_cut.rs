@@ -172,6 +172,6 @@ fn a_worker_without_memory_goes_the_long_way() {
         short.scrape(time, "a 1\nb 2\n");
         long.scrape(time, "a 1\nb 2\n");
     }
-    assert!(short.worker.spare.samples.is_as_before);
-    assert!(!long.worker.spare.samples.is_as_before);
+    assert!(short.worker.spare.unwrap().samples.is_as_before);
+    assert!(!long.worker.spare.unwrap().samples.is_as_before);
 }
