@@ -5,9 +5,8 @@
 
 /// Numbers for which the first piece has room: 8 KiB. Each has as much as all before it, up to [`PIECE`].
 const FIRST: usize = 1 << 10;
-/// From here on each has an eighth of what there is, so that they are few and little of the last one is empty: 128 KiB.
+/// Numbers for which most have room: 128 KiB. Of one size, so that those of one batch serve the next.
 const PIECE: usize = 16 << 10;
-const SHARE: usize = 8;
 /// Lists for which a piece has room at least, so that little is left at its end.
 const LISTS: usize = 4;
 
@@ -47,7 +46,7 @@ impl<T: Copy> Log<T> {
     pub(super) fn push(&mut self, list: &[T]) -> Place {
         let has_room = |piece: &Vec<T>| piece.capacity() - piece.len() >= list.len();
         if !self.pieces.get(self.open).is_some_and(has_room) {
-            let room = self.len.clamp(FIRST, PIECE).max(self.len / SHARE).max(list.len() * LISTS);
+            let room = self.len.clamp(FIRST, PIECE).max(list.len() * LISTS);
             self.open = self.pieces.len();
             self.pieces.push(Vec::with_capacity(room));
         }
@@ -110,7 +109,7 @@ mod tests {
                 let ahead = log.len.clamp(FIRST, PIECE) + LISTS * length;
                 assert!(room <= log.len * 5 / 4 + ahead, "{room} for {} of {length}", log.len);
             }
-            assert!(log.pieces.len() <= 45, "{} pieces for {length}", log.pieces.len());
+            assert!(log.pieces.len() <= 210, "{} pieces for {length}", log.pieces.len());
         }
         let (mut log, list) = (Log::default(), vec![7_u64; FIRST]);
         for _ in 0..10 {
