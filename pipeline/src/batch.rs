@@ -16,8 +16,8 @@ pub struct Config {
     /// Age of the oldest sample at which a batch is sealed. Fifteen seconds is what the stack had; sixty halve the bytes.
     pub max_age: Duration,
     /// Samples at which a batch is sealed. It bounds memory: a sample takes 8 bytes in an open batch, or a bit where its value has not
-    /// changed; 20 at most. A batch that is sealed on its age holds the same series as often as the one before, and is made from
-    /// what is left of that one; so this is above what a cluster's nodes bring in that time.
+    /// changed, and two more where its timestamp is its own; 17 at most. A batch that is sealed on its age holds the same series as
+    /// often as the one before, and is made from what is left of that one; so this is above what a cluster's nodes bring in that time.
     pub max_rows: u64,
     /// Size of an object at which a batch is sealed, estimated from the bytes per row of the object before it.
     pub max_bytes: Size,
