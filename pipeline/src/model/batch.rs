@@ -262,7 +262,7 @@ impl Batch {
         (bits, replaced, scrape.times.with(times))
     }
 
-    /// Scrapes in the batch, the reports on them counted too.
+    /// Scrapes in the batch; the report on one that failed counts as one.
     #[must_use]
     pub fn scrapes(&self) -> usize {
         self.scrapes.len()

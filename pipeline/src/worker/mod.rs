@@ -119,7 +119,7 @@ impl Worker {
         self.batcher.open.tenure = tenure;
     }
 
-    /// Scrapes in the open batch.
+    /// Scrapes in the open batch; the report on one that failed counts as one.
     pub(crate) fn open_scrapes(&self) -> usize {
         self.batcher.open.scrapes()
     }
